@@ -1,0 +1,153 @@
+"""The embedded ClickHouse (``chdb``): a database in a directory, one process at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from altrepodb.db.database import Columns, Parameters, Row
+from altrepodb.db.lock import DirectoryLock
+from altrepodb.db.native import encode_block, iter_blocks
+from altrepodb.db.parameters import parameter_text, quoted_identifier
+from altrepodb.db.schema import create_schema
+from altrepodb.errors import ConfigurationError, DatabaseError
+
+if TYPE_CHECKING:
+    from chdb.session import Session
+
+__all__ = ["EmbeddedDatabase", "open_embedded"]
+
+_CHANGES_TABLES = re.compile(r"\s*(CREATE|ALTER|DROP|RENAME|EXCHANGE)\b", re.IGNORECASE)
+_ENGINE_MESSAGE = re.compile(r"Code: (\d+)\. DB::Exception: (.*)", re.DOTALL)
+_ENGINE_TRAILER = re.compile(r"\s*\(version [0-9.]+[^)]*\)\s*\Z")
+# One block must stay one part, so that a reader sees all of its rows or none; and the engine
+# shares the machine with our own parsers, so it gets a bounded share of the memory.
+_SETTINGS = {
+    "max_insert_block_size": 4_000_000,
+    "min_insert_block_size_rows": 4_000_000,
+    "min_insert_block_size_bytes": 1_000_000_000,
+    "fsync_metadata": 0,
+    "session_timezone": "UTC",
+}
+
+
+def _engine_error(error: Exception, subject: str) -> DatabaseError:
+    """The engine's words without its position dump, on one line."""
+    found = _ENGINE_MESSAGE.search(str(error))
+    words = found.group(2) if found else str(error)
+    words = " ".join(_ENGINE_TRAILER.sub("", words).split())
+    return DatabaseError(f"{subject}: {words[:600]}")
+
+
+def _subject(statement: str) -> str:
+    return " ".join(statement.split())[:60]
+
+
+class EmbeddedDatabase:
+    """A ``Database`` over one chdb session; see ``db.database`` for the contract."""
+
+    def __init__(self, session: Session, name: str) -> None:
+        self._session = session
+        self._types: dict[str, dict[str, str]] = {}
+        self.name = name
+        for setting, value in _SETTINGS.items():
+            self.execute(f"SET {setting} = {value!r}")
+        self.execute(f"CREATE DATABASE IF NOT EXISTS {quoted_identifier(name)} ENGINE = Atomic")
+        self.execute(f"USE {quoted_identifier(name)}")
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        ((text,),) = self.query("SELECT version()")
+        return tuple(map(int, text.split(".")))
+
+    def _run(self, statement: str, parameters: Parameters | None, output: str) -> bytes:
+        texts = {name: parameter_text(value) for name, value in (parameters or {}).items()}
+        try:
+            result = self._session.query(statement, output, params=texts or None)
+        except (RuntimeError, ValueError) as error:
+            raise _engine_error(error, _subject(statement)) from error
+        return bytes(result.bytes()) if result is not None else b""
+
+    def execute(self, statement: str, parameters: Parameters | None = None) -> None:
+        if _CHANGES_TABLES.match(statement):
+            self._types.clear()
+        self._run(statement, parameters, "Null")
+
+    def query(self, statement: str, parameters: Parameters | None = None) -> list[Row]:
+        rows: list[Row] = []
+        for block in iter_blocks(self._run(statement, parameters, "Native")):
+            rows.extend(zip(*block.values(), strict=True))
+        return rows
+
+    def insert(self, table: str, columns: Columns) -> int:
+        rows = len(next(iter(columns.values()), ()))
+        if not rows:
+            return 0
+        names = ", ".join(f"`{name}`" for name in columns)
+        block = encode_block(self._column_types(table), columns)
+        try:
+            stream = self._session.send_insert(
+                f"INSERT INTO {quoted_identifier(table)} ({names})", "Native"
+            )
+            with stream:
+                stream.append(block)
+                stream.finish()
+        except RuntimeError as error:
+            raise _engine_error(error, f"INSERT INTO {table}") from error
+        return rows
+
+    def _column_types(self, table: str) -> dict[str, str]:
+        if table not in self._types:
+            described = self.query(f"DESCRIBE TABLE {quoted_identifier(table)}")
+            self._types[table] = {row[0]: row[1] for row in described}
+        return self._types[table]
+
+    @contextmanager
+    def temporary_table(self, name: str, structure: Mapping[str, str]) -> Iterator[str]:
+        columns = ", ".join(f"`{column}` {type_}" for column, type_ in structure.items())
+        quoted = quoted_identifier(name)
+        self.execute(f"CREATE TEMPORARY TABLE {quoted} ({columns}) ENGINE = Memory")
+        try:
+            yield name
+        finally:
+            self.execute(f"DROP TEMPORARY TABLE IF EXISTS {quoted}")
+
+    def close(self) -> None:
+        self._session.close()
+
+
+@contextmanager
+def open_embedded(directory: Path, name: str, wait_s: float) -> Iterator[EmbeddedDatabase]:
+    """Open (and make, if need be) the embedded database in a directory.
+
+    Waits up to ``wait_s`` seconds for another process to leave it, then raises LockHeldError.
+    Raises ConfigurationError when chdb is not installed or the directory cannot be made.
+    """
+    quoted_identifier(name)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{directory}: {error.strerror}") from error
+    with DirectoryLock(directory, wait_s):
+        database = EmbeddedDatabase(_start_session(directory), name)
+        try:
+            create_schema(database)
+            yield database
+        finally:
+            database.close()
+
+
+def _start_session(directory: Path) -> Any:
+    try:
+        from chdb.session import Session
+    except ImportError as error:
+        raise ConfigurationError(
+            f"{directory}: the embedded database needs chdb: pip install 'altrepodb[embedded]'"
+        ) from error
+    try:
+        return Session(str(directory.resolve()))
+    except RuntimeError as error:
+        raise _engine_error(error, str(directory)) from error

@@ -1,0 +1,121 @@
+"""Batches of package rows -> the package tables, children before parents.
+
+Rows go straight to the stored tables. PackageHash comes last: its row says "this package is
+completely stored", and the next load trusts it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from altrepodb.db.database import Database
+from altrepodb.packages.batch import PackageBatch
+
+__all__ = ["PackageWriter"]
+
+_BATCH_FILES = 100_000
+_BATCH_PACKAGES = 2_000
+_BATCH_TEXTS = 50_000
+
+_JOINED_FILES = "altrepodb_joined_files"
+_JOINED_FILES_STRUCTURE = {
+    "pkg_hash": "UInt64", "names": "String", "linktos": "String", "digests": "String",
+    "usernames": "String", "groupnames": "String", "langs": "String", "modes": "Array(UInt16)",
+    "rdevs": "Array(UInt16)", "mtimes": "Array(UInt32)", "flags": "Array(UInt32)",
+    "verifyflags": "Array(UInt32)", "devices": "Array(UInt32)", "sizes": "Array(UInt32)",
+}  # fmt: skip
+
+_INSERT_FILES = f"""
+INSERT INTO Files (pkg_hash, file_hashname, file_hashdir, file_linkto, file_md5, file_size,
+    file_mode, file_rdev, file_mtime, file_flag, file_username, file_groupname,
+    file_verifyflag, file_device, file_lang, file_class)
+SELECT
+    pkg_hash,
+    murmurHash3_64(name),
+    murmurHash3_64(substring(name, 1, length(name) - position(reverse(name), '/'))),
+    linkto,
+    toFixedString(if(length(digest) = 32, unhex(digest), ''), 16),
+    size,
+    mode,
+    rdev,
+    toDateTime(mtime),
+    toUInt16(least(flag, 65535)),
+    username,
+    groupname,
+    verifyflag,
+    device,
+    lang,
+    multiIf(
+        bitAnd(mode, 61440) = 16384, 'directory',
+        bitAnd(mode, 61440) = 40960, 'symlink',
+        bitAnd(mode, 61440) = 49152, 'socket',
+        bitAnd(mode, 61440) = 24576, 'block',
+        bitAnd(mode, 61440) = 8192, 'char',
+        bitAnd(mode, 61440) = 4096, 'fifo',
+        'file')
+FROM {_JOINED_FILES}
+ARRAY JOIN
+    splitByChar('\\0', names) AS name,
+    splitByChar('\\0', linktos) AS linkto,
+    splitByChar('\\0', digests) AS digest,
+    splitByChar('\\0', usernames) AS username,
+    splitByChar('\\0', groupnames) AS groupname,
+    splitByChar('\\0', langs) AS lang,
+    modes AS mode, rdevs AS rdev, mtimes AS mtime, flags AS flag,
+    verifyflags AS verifyflag, devices AS device, sizes AS size
+"""
+
+_INSERT_FILE_NAMES = f"""
+INSERT INTO FileNames (fn_name)
+SELECT DISTINCT arrayJoin([name, substring(name, 1, length(name) - position(reverse(name), '/'))])
+FROM (SELECT arrayJoin(splitByChar('\\0', names)) AS name FROM {_JOINED_FILES})
+"""
+
+
+class PackageWriter:
+    """Collects batches and writes them in large blocks; ``flush`` writes what is left."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._pending = PackageBatch()
+        self._known_texts: set[int] = set()
+        self.inserted: Counter[str] = Counter()
+        """Rows written so far, by table."""
+
+    def add(self, batch: PackageBatch) -> None:
+        """Take over a batch; it may be written now or later."""
+        self._pending.extend(batch)
+        if (
+            self._pending.file_count >= _BATCH_FILES
+            or self._pending.package_count >= _BATCH_PACKAGES
+            or len(self._pending.changelog) >= _BATCH_TEXTS
+        ):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write all that was added; the rows are durable on return."""
+        batch, self._pending = self._pending, PackageBatch()
+        self._insert_changelog(batch.changelog)
+        self._insert_files(batch)
+        self._insert("Depends", batch.depends)
+        self._insert("Packages", batch.packages)
+        self._insert("Specfiles", batch.specfiles)
+        self._insert("PackageHash", batch.digests)
+
+    def _insert(self, table: str, columns: dict[str, list[Any]]) -> None:
+        self.inserted[table] += self._database.insert(table, columns)
+
+    def _insert_changelog(self, texts: dict[int, bytes]) -> None:
+        new = {key: text for key, text in texts.items() if key not in self._known_texts}
+        self._insert("Changelog", {"chlog_hash": list(new), "chlog_text": list(new.values())})
+        self._known_texts.update(new)
+
+    def _insert_files(self, batch: PackageBatch) -> None:
+        if not batch.files:
+            return
+        with self._database.temporary_table(_JOINED_FILES, _JOINED_FILES_STRUCTURE) as joined:
+            self._database.insert(joined, batch.files)
+            self._database.execute(_INSERT_FILE_NAMES)
+            self._database.execute(_INSERT_FILES)
+        self.inserted["Files"] += batch.file_count

@@ -1,0 +1,132 @@
+"""A single package file -> the database."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass, field
+
+from altrepodb.db.database import Database
+from altrepodb.packages.batch import PackageBatch
+from altrepodb.packages.insert import PackageWriter
+from altrepodb.packages.read import PackageSource, ReadOptions, check_files, read_packages
+
+__all__ = ["PackageOptions", "PackageSummary", "load_package"]
+
+logger = logging.getLogger("altrepodb.package")
+
+_IS_STORED = """
+SELECT count() FROM Packages_buffer
+WHERE pkg_hash = {pkg_hash:UInt64} AND pkg_filename = {file_name:String}
+    AND pkg_hash IN (SELECT pkgh_mmh FROM PackageHash_buffer WHERE pkgh_mmh = {pkg_hash:UInt64})
+"""
+# The upper half of an identity is the build time, so the greatest is the newest.
+_SOURCE_OF_NAME = """
+SELECT max(pkg_hash) FROM Packages_buffer
+WHERE pkg_filename = {file_name:String} AND pkg_sourcepackage = 1
+"""
+_OPTIMIZE = "OPTIMIZE TABLE {table}"
+_FLUSHED_BUFFERS = (
+    "Files_buffer", "FileNames_buffer", "Depends_buffer", "Changelog_buffer", "Packages_buffer",
+    "TaskIterations_buffer", "Tasks_buffer", "TaskStates_buffer", "Specfiles_buffer",
+    "PackageHash_buffer",
+)  # fmt: skip
+_BUFFERS = """
+SELECT name FROM system.tables
+WHERE database = {database:String} AND engine = 'Buffer' AND name IN {names:Array(String)}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PackageOptions:
+    """Which file to load and how."""
+
+    path: str
+    force: bool = False
+    strict: bool = False
+    flush_buffers: bool = False
+    dry_run: bool = False
+
+
+@dataclass(slots=True)
+class PackageSummary:
+    """What a load did; also the object that ``--json`` prints."""
+
+    file: str
+    package: str = ""
+    pkg_hash: int = 0
+    is_source: bool = False
+    skipped: bool = False
+    source_hash: int = 0
+    inserted: dict[str, int] = field(default_factory=dict)
+    warnings: int = 0
+    dry_run: bool = False
+
+
+def load_package(options: PackageOptions, database: Database) -> PackageSummary:
+    """Load one package file, source or binary, unless it is stored already.
+
+    Raises SourceError when the file is missing or broken, DatabaseError.
+    """
+    source = PackageSource(os.fsencode(options.path))
+    check_files([source])
+    batch = read_packages(([source], ReadOptions(strict=options.strict)))
+    summary = _describe(batch, options)
+    for warning in batch.warnings:
+        logger.warning("%s", warning)
+    summary.skipped = not options.force and _is_stored(database, batch)
+    if summary.skipped:
+        logger.info("%s: already loaded", summary.file)
+    elif not options.dry_run:
+        summary.source_hash = _link_to_source(database, batch)
+        writer = PackageWriter(database)
+        writer.add(batch)
+        writer.flush()
+        summary.inserted = dict(writer.inserted)
+    if options.flush_buffers and not options.dry_run:
+        _flush_buffers(database)
+    return summary
+
+
+def _describe(batch: PackageBatch, options: PackageOptions) -> PackageSummary:
+    columns = batch.packages
+    name, version, release = (
+        columns[column][0].decode("utf-8", "surrogateescape")
+        for column in ("pkg_name", "pkg_version", "pkg_release")
+    )
+    return PackageSummary(
+        file=options.path,
+        package=f"{name}-{version}-{release}",
+        pkg_hash=columns["pkg_hash"][0],
+        is_source=bool(columns["pkg_sourcepackage"][0]),
+        warnings=len(batch.warnings),
+        dry_run=options.dry_run,
+    )
+
+
+def _is_stored(database: Database, batch: PackageBatch) -> bool:
+    names = {
+        "pkg_hash": batch.packages["pkg_hash"][0],
+        "file_name": batch.packages["pkg_filename"][0],
+    }
+    ((count,),) = database.query(_IS_STORED, names)
+    return bool(count)
+
+
+def _link_to_source(database: Database, batch: PackageBatch) -> int:
+    """Find the source package of a binary one in the database; 0 when it is not there."""
+    columns = batch.packages
+    if not columns["pkg_sourcepackage"][0]:
+        file_name = columns["pkg_sourcerpm"][0]
+        ((found,),) = database.query(_SOURCE_OF_NAME, {"file_name": file_name})
+        columns["pkg_srcrpm_hash"] = [found]
+    return int(columns["pkg_srcrpm_hash"][0])
+
+
+def _flush_buffers(database: Database) -> None:
+    """Have buffers that another program filled written to their tables."""
+    names = {"database": database.name, "names": list(_FLUSHED_BUFFERS)}
+    present = {name for (name,) in database.query(_BUFFERS, names)}
+    for table in _FLUSHED_BUFFERS:
+        if table in present:
+            database.execute(_OPTIMIZE.replace("{table}", table))

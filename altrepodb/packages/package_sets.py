@@ -1,0 +1,279 @@
+"""Package sets: a tree of nodes with packages on some of them, seen as a whole or not at all.
+
+Readers find a set by its root, so the root is written last and alone. Before any row is written
+under the identities of a set, these are noted in ``LoadIntents``: what a killed load left behind
+can then be found and removed by the next one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from altrepodb.db.database import Database
+from altrepodb.db.mutations import delete_rows
+from altrepodb.errors import DatabaseError, LockHeldError
+
+__all__ = [
+    "PackageSet",
+    "PackageSetNode",
+    "commit_package_set",
+    "find_repository_roots",
+    "settle_interrupted_loads",
+]
+
+logger = logging.getLogger(__name__)
+
+_NO_PARENT = UUID(int=0)
+_FOREIGN_INTENT_LIFE_S = 600
+
+_REPOSITORY_ROOTS = """
+SELECT pkgset_ruuid FROM PackageSetName
+WHERE pkgset_depth = 0 AND pkgset_nodename = {name:String}
+    AND toDate(pkgset_date) = toDate(toDateTime({date:UInt32}))
+    AND has(pkgset_kv.v, 'repository')
+"""
+_ROOT_EXISTS = """
+SELECT count() FROM PackageSetName WHERE pkgset_depth = 0 AND pkgset_uuid = {root:UUID}
+"""
+_TREE_NODES = """
+SELECT groupUniqArray(pkgset_uuid) FROM PackageSetName WHERE pkgset_ruuid = {root:UUID}
+"""
+_STORED_MEMBERS = """
+SELECT uniqExact(pkg_hash) FROM Packages_buffer
+WHERE pkg_hash IN (SELECT pkg_hash FROM PackageSet WHERE pkgset_uuid IN {nodes:Array(UUID)})
+"""
+_PENDING_INTENTS = """
+SELECT intent_root, any(intent_nodes), argMax(intent_state, ts) AS state, any(intent_host),
+    any(intent_process), any(intent_process_start), dateDiff('second', max(ts), now64())
+FROM LoadIntents
+WHERE intent_name = {name:String} AND intent_date = toDateTime({date:UInt32})
+GROUP BY intent_root
+HAVING state = 'pending'
+"""
+_FLAT_COPY_COUNT = """
+SELECT count() FROM StaticLastPackages
+WHERE pkgset_name = {name:String} AND pkgset_date = toDateTime({date:UInt32})
+"""
+_FILL_FLAT_COPY = """
+INSERT INTO StaticLastPackages (pkgset_name, pkgset_date, pkg_hash, pkg_name, pkg_version,
+    pkg_release, pkg_sourcepackage)
+SELECT DISTINCT {name:String}, toDateTime({date:UInt32}), pkg_hash, pkg_name, pkg_version,
+    pkg_release, pkg_sourcepackage
+FROM Packages_buffer
+WHERE pkg_hash IN (SELECT pkg_hash FROM PackageSet WHERE pkgset_uuid IN {nodes:Array(UUID)})
+"""
+_DISTINCT_MEMBERS = """
+SELECT uniqExact(pkg_hash) FROM PackageSet WHERE pkgset_uuid IN {nodes:Array(UUID)}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PackageSetNode:
+    """A node: its place, its attributes in stored order, and the packages on it."""
+
+    depth: int
+    name: str
+    parent: UUID = _NO_PARENT
+    attributes: dict[str, str] = field(default_factory=dict)
+    packages: frozenset[int] = frozenset()
+    uuid: UUID = field(default_factory=uuid4)
+
+
+@dataclass(frozen=True, slots=True)
+class PackageSet:
+    """A root and the nodes below it. ``date`` is seconds since 1970 UTC."""
+
+    root: PackageSetNode
+    nodes: Sequence[PackageSetNode]
+    date: int
+    tag: str
+
+    @property
+    def uuids(self) -> list[UUID]:
+        return [self.root.uuid, *(node.uuid for node in self.nodes)]
+
+
+def find_repository_roots(database: Database, name: str, date: int) -> list[UUID]:
+    """Roots of the repository sets of this name and calendar day (of the server's zone)."""
+    rows = database.query(_REPOSITORY_ROOTS, {"name": name, "date": date})
+    return [root for (root,) in rows]
+
+
+def commit_package_set(
+    database: Database, package_set: PackageSet, replaced: Iterable[UUID] = ()
+) -> dict[str, int]:
+    """Write a set so that readers see all of it at once; its packages are stored already.
+
+    Sets whose roots are ``replaced`` are removed just before the new root is written. Returns
+    the number of rows by table. Raises DatabaseError when packages of the set are missing in
+    the database; rows written so far are removed then.
+    """
+    identity = (package_set.root.name, package_set.date)
+    _note(database, identity, package_set.root.uuid, package_set.uuids, "pending")
+    try:
+        members = _insert_members(database, package_set)
+        nodes = _insert_nodes(database, package_set, package_set.nodes)
+        _check_members_stored(database, package_set)
+        for root in replaced:
+            _remove_replaced(database, identity, root)
+    except BaseException:
+        _withdraw(database, identity, package_set.root.uuid, package_set.uuids)
+        raise
+    roots = _insert_nodes(database, package_set, [package_set.root])
+    _note(database, identity, package_set.root.uuid, package_set.uuids, "done")
+    return {"PackageSet": members, "PackageSetName": nodes + roots}
+
+
+def settle_interrupted_loads(database: Database, name: str, date: int) -> bool:
+    """Finish or undo what a killed load of this set left behind.
+
+    Returns whether a set was found whose root stands but whose flat copy had to be completed.
+    Raises LockHeldError when the other load is still at work.
+    """
+    rows = database.query(_PENDING_INTENTS, {"name": name, "date": date})
+    completed = False
+    for root, nodes, _, host, process, process_start, age_s in rows:
+        if _is_alive(host, process, process_start, age_s):
+            raise LockHeldError(f"{name}: is being loaded by process {process} on {host}")
+        if database.query(_ROOT_EXISTS, {"root": root}) == [(0,)]:
+            logger.info("%s: removing what an interrupted load left under %s", name, root)
+            _withdraw(database, (name, date), root, nodes)
+        else:
+            completed = _complete_flat_copy(database, name, date, nodes) or completed
+            _note(database, (name, date), root, nodes, "done")
+    return completed
+
+
+def _insert_members(database: Database, package_set: PackageSet) -> int:
+    pairs = [(n.uuid, pkg_hash) for n in package_set.nodes for pkg_hash in sorted(n.packages)]
+    uuids, hashes = zip(*pairs, strict=True) if pairs else ((), ())
+    return database.insert("PackageSet", {"pkgset_uuid": uuids, "pkg_hash": hashes})
+
+
+def _insert_nodes(
+    database: Database, package_set: PackageSet, nodes: Sequence[PackageSetNode]
+) -> int:
+    """Write nodes in one block, which readers see as a whole."""
+    count = len(nodes)
+    return database.insert(
+        "PackageSetName",
+        {
+            "pkgset_uuid": [node.uuid for node in nodes],
+            "pkgset_puuid": [node.parent for node in nodes],
+            "pkgset_ruuid": [package_set.root.uuid] * count,
+            "pkgset_depth": [node.depth for node in nodes],
+            "pkgset_nodename": [node.name for node in nodes],
+            "pkgset_date": [package_set.date] * count,
+            "pkgset_tag": [package_set.tag] * count,
+            "pkgset_complete": [1] * count,
+            "pkgset_kv.k": [list(node.attributes) for node in nodes],
+            "pkgset_kv.v": [list(node.attributes.values()) for node in nodes],
+        },
+    )
+
+
+def _check_members_stored(database: Database, package_set: PackageSet) -> None:
+    expected = len(frozenset().union(*(node.packages for node in package_set.nodes)))
+    nodes = [node.uuid for node in package_set.nodes]
+    ((stored,),) = database.query(_STORED_MEMBERS, {"nodes": nodes})
+    if stored != expected:
+        raise DatabaseError(
+            f"Packages: {stored} of {expected} packages of {package_set.root.name} are stored"
+        )
+
+
+def _remove_replaced(database: Database, identity: tuple[str, int], root: UUID) -> None:
+    """Remove another set of the same name and day; its name goes first, and all at once."""
+    ((nodes,),) = database.query(_TREE_NODES, {"root": root})
+    logger.info("%s: replacing the set under root %s", identity[0], root)
+    _note(database, identity, root, nodes, "pending")
+    _withdraw(database, identity, root, nodes)
+
+
+def _withdraw(
+    database: Database, identity: tuple[str, int], root: UUID, nodes: Sequence[UUID]
+) -> None:
+    """Remove all rows under the identities of a set, root or no root."""
+    name, date = identity
+    removed = delete_rows(
+        database,
+        "PackageSetName",
+        "pkgset_ruuid = {root:UUID} OR pkgset_uuid IN {nodes:Array(UUID)}",
+        {"root": root, "nodes": list(nodes)},
+    )
+    delete_rows(
+        database, "PackageSet", "pkgset_uuid IN {nodes:Array(UUID)}", {"nodes": list(nodes)}
+    )
+    delete_rows(database, "last_packages_stage1", "pkgset_ruuid = {root:UUID}", {"root": root})
+    if removed and not find_repository_roots(database, name, date):
+        _remove_flat_copy(database, name, date)
+    _note(database, identity, root, nodes, "withdrawn")
+
+
+def _remove_flat_copy(database: Database, name: str, date: int) -> None:
+    delete_rows(
+        database,
+        "StaticLastPackages",
+        "pkgset_name = {name:String} AND pkgset_date = toDateTime({date:UInt32})",
+        {"name": name, "date": date},
+    )
+
+
+def _complete_flat_copy(
+    database: Database, name: str, date: int, nodes: Sequence[UUID]
+) -> bool:
+    """Bring StaticLastPackages to what the root's insert would have copied."""
+    members = {"nodes": list(nodes)}
+    state = {"name": name, "date": date}
+    if database.query(_DISTINCT_MEMBERS, members) == database.query(_FLAT_COPY_COUNT, state):
+        return False
+    logger.info("%s: completing the copy of its packages after an interrupted load", name)
+    _remove_flat_copy(database, name, date)
+    database.execute(_FILL_FLAT_COPY, {**state, **members})
+    return True
+
+
+def _note(
+    database: Database, identity: tuple[str, int], root: UUID, nodes: Sequence[UUID], state: str
+) -> None:
+    """Write into the journal of loads what is about to happen, or has happened, to a set."""
+    name, date = identity
+    process = os.getpid()
+    database.insert(
+        "LoadIntents",
+        {
+            "intent_root": [root],
+            "intent_nodes": [list(nodes)],
+            "intent_name": [name],
+            "intent_date": [date],
+            "intent_state": [state],
+            "intent_host": [socket.gethostname()],
+            "intent_process": [process],
+            "intent_process_start": [_process_start(process)],
+        },
+    )
+
+
+def _process_start(process: int) -> int:
+    """When a process was started, in ticks since boot; 0 when there is none (proc(5))."""
+    try:
+        status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    return int(status.rpartition(")")[2].split()[19])
+
+
+def _is_alive(host: str, process: int, process_start: int, age_s: int) -> bool:
+    """Whether a load may still be at work; of another host we only know how long ago it wrote."""
+    if host != socket.gethostname():
+        return age_s < _FOREIGN_INTENT_LIFE_S
+    if process == os.getpid():
+        return False
+    return process_start != 0 and _process_start(process) == process_start
+

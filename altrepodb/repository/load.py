@@ -1,0 +1,293 @@
+"""A package repository -> the database: the entry that command line and daemon share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from uuid import UUID
+
+from altrepodb.db.database import Database
+from altrepodb.errors import AlreadyLoadedError, SourceError
+from altrepodb.packages.batch import PackageBatch
+from altrepodb.packages.identities import Identities, find_identities
+from altrepodb.packages.insert import PackageWriter
+from altrepodb.packages.package_sets import (
+    PackageSet,
+    PackageSetNode,
+    commit_package_set,
+    find_repository_roots,
+    settle_interrupted_loads,
+)
+from altrepodb.packages.read import PackageSource, ReadOptions, check_files, read_packages
+from altrepodb.progress import Progress
+from altrepodb.repository.members import RepositoryMembers, collect_members
+from altrepodb.repository.tree import ListContent, RepositoryTree, read_list, read_tree
+from altrepodb.workers import WorkerPool
+
+__all__ = ["RepositoryOptions", "RepositoryScan", "RepositorySummary", "load_repository", "scan"]
+
+logger = logging.getLogger("altrepodb.repo")
+
+_PACKAGES_PER_TASK = 48
+_AREPO_ARCH = "x86_64-i586"
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryOptions:
+    """What to load and how; ``date`` is ``YYYY-MM-DD``, today in the server's zone if None."""
+
+    name: str
+    path: Path
+    date: str | None = None
+    tag: str = ""
+    force: bool = False
+    strict: bool = False
+    verify: bool = False
+    dry_run: bool = False
+    accept_bad_checksums: bool = False
+
+
+@dataclass(slots=True)
+class RepositorySummary:
+    """What a load did; also the object that ``--json`` prints."""
+
+    name: str
+    date: str = ""
+    root: str = ""
+    packages: int = 0
+    known: int = 0
+    read: int = 0
+    sources: int = 0
+    sets: dict[str, int] = field(default_factory=dict)
+    inserted: dict[str, int] = field(default_factory=dict)
+    replaced: list[str] = field(default_factory=list)
+    missing_sources: int = 0
+    ignored_hashes: int = 0
+    saturated: int = 0
+    warnings: int = 0
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryScan:
+    """A repository whose lists are being read by workers."""
+
+    tree: RepositoryTree
+    lists: Iterator[ListContent]
+
+
+def scan(options: RepositoryOptions, pool: WorkerPool) -> RepositoryScan:
+    """Look at the tree and let the workers begin with its lists.
+
+    Raises SourceError when the tree is no sound repository.
+    """
+    tree = read_tree(options.path, options.accept_bad_checksums)
+    return RepositoryScan(tree, pool.map(read_list, tree.list_files))
+
+
+def load_repository(
+    options: RepositoryOptions, scanned: RepositoryScan, database: Database, pool: WorkerPool
+) -> RepositorySummary:
+    """Load a repository so that readers see its package set completely or not at all.
+
+    Only packages that the database lacks are opened. Raises AlreadyLoadedError when the set of
+    this name and day is there (unless forced), SourceError for broken input, DatabaseError.
+    """
+    summary = RepositorySummary(options.name, dry_run=options.dry_run)
+    summary.date, date = _set_date(database, options.date)
+    replaced = _check_not_loaded(database, options, date, summary)
+    if replaced is None:
+        return summary
+    members = collect_members(scanned.tree, scanned.lists)
+    _warn(summary, [*scanned.tree.warnings, *members.warnings])
+    summary.ignored_hashes = members.ignored_hashes
+    summary.packages = len({*members.all()})
+    identities = find_identities(database, list(members.all()))
+    wanted = list(identities.unknown(members.all()))
+    summary.known, summary.read = summary.packages - len(wanted), len(wanted)
+    logger.info(
+        "%s: %d packages, %d known, %d to load",
+        options.name, summary.packages, summary.known, summary.read,
+    )  # fmt: skip
+    check_files(wanted)
+    if options.dry_run:
+        return summary
+    _load_packages(options, members, wanted, identities, database, pool, summary)
+    package_set = _package_set(options, scanned.tree, members, identities, date, summary)
+    replaced = find_repository_roots(database, options.name, date)
+    if replaced and not options.force:
+        raise AlreadyLoadedError(f"{options.name} of {summary.date}: loaded by another run")
+    rows = commit_package_set(database, package_set, replaced)
+    summary.inserted.update(rows)
+    summary.root = str(package_set.root.uuid)
+    summary.replaced = [str(root) for root in replaced]
+    return summary
+
+
+_MIDNIGHT = "SELECT toUnixTimestamp(toDateTime(concat({day:String}, ' 00:00:00')))"
+_TODAY = "SELECT toString(today())"
+
+
+def _set_date(database: Database, day: str | None) -> tuple[str, int]:
+    """The calendar day and its midnight in the server's zone, as Unix time."""
+    if day is None:
+        ((day,),) = database.query(_TODAY)
+    ((midnight,),) = database.query(_MIDNIGHT, {"day": day})
+    return str(day), int(midnight)
+
+
+def _check_not_loaded(
+    database: Database, options: RepositoryOptions, date: int, summary: RepositorySummary
+) -> list[UUID] | None:
+    """Roots to replace; None when an interrupted load was completed and nothing is left to do."""
+    completed = not options.dry_run and settle_interrupted_loads(database, options.name, date)
+    roots = find_repository_roots(database, options.name, date)
+    if roots and not options.force:
+        if completed:
+            summary.root = str(roots[0])
+            return None
+        raise AlreadyLoadedError(f"{options.name} of {summary.date}: already loaded")
+    return roots
+
+
+def _warn(summary: RepositorySummary, messages: Iterable[str]) -> None:
+    for message in messages:
+        logger.warning("%s", message)
+        summary.warnings += 1
+
+
+def _tasks(
+    wanted: list[PackageSource], options: ReadOptions
+) -> Iterator[tuple[list[PackageSource], ReadOptions]]:
+    sources = iter(wanted)
+    while chunk := list(islice(sources, _PACKAGES_PER_TASK)):
+        yield chunk, options
+
+
+def _load_packages(
+    options: RepositoryOptions,
+    members: RepositoryMembers,
+    wanted: list[PackageSource],
+    identities: Identities,
+    database: Database,
+    pool: WorkerPool,
+    summary: RepositorySummary,
+) -> None:
+    """Read what is unknown and write it, sources first, so that binaries find theirs."""
+    writer = PackageWriter(database)
+    read_options = ReadOptions(options.strict, options.verify)
+    source_hashes = {
+        name: identities.get(source)
+        for name, source in members.sources.items()
+        if identities.get(source)
+    }
+    with Progress(f"{options.name}: reading packages", len(wanted)) as bar:
+        for batch in pool.map(read_packages, _tasks(wanted, read_options)):
+            identities.add(batch)
+            _link_to_sources(batch, source_hashes, members, options.strict, summary)
+            _warn(summary, batch.warnings)
+            summary.saturated += batch.saturated
+            summary.sources += sum(batch.packages["pkg_sourcepackage"])
+            writer.add(batch)
+            bar.advance(batch.package_count)
+        writer.flush()
+    summary.inserted.update(writer.inserted)
+
+
+def _link_to_sources(
+    batch: PackageBatch,
+    source_hashes: dict[bytes, int],
+    members: RepositoryMembers,
+    strict: bool,
+    summary: RepositorySummary,
+) -> None:
+    """Fill in the identity of each binary's source package."""
+    columns = batch.packages
+    rows = zip(
+        columns["pkg_sourcepackage"], columns["pkg_filename"], columns["pkg_hash"],
+        columns["pkg_sourcerpm"], columns["pkg_arch"], strict=True,
+    )  # fmt: skip
+    links = columns["pkg_srcrpm_hash"]
+    for row, (is_source, file_name, pkg_hash, source_name, arch) in enumerate(rows):
+        if is_source:
+            source_hashes[file_name] = pkg_hash
+            continue
+        links[row] = source_hashes.get(source_name, 0)
+        if links[row] or arch == _AREPO_ARCH.encode():
+            continue
+        message = "%s: source package %s is not in the repository"
+        names = [
+            name.decode("utf-8", "backslashreplace") for name in (file_name, source_name or b"''")
+        ]
+        if strict:
+            raise SourceError(message % tuple(names))
+        logger.warning(message, *names)
+        summary.missing_sources += 1
+
+
+def _package_set(
+    options: RepositoryOptions,
+    tree: RepositoryTree,
+    members: RepositoryMembers,
+    identities: Identities,
+    date: int,
+    summary: RepositorySummary,
+) -> PackageSet:
+    """The set's nodes with their attributes in the order in which they are stored."""
+    architectures = [arch.name for arch in tree.architectures]
+    size = len(members.sources) + len(members.binary_names)
+    root = PackageSetNode(
+        0,
+        options.name,
+        attributes={
+            **_attributes(0, "repo", size),
+            **dict(tree.task_info),
+            "archs": ", ".join(architectures),
+            "comps": ", ".join(tree.components),
+        },
+    )
+    sources = _hashes(identities, members.sources)
+    directories = ", ".join(f"{name}/SRPMS.classic" for name in architectures)
+    nodes = [
+        PackageSetNode(
+            1,
+            "srpm",
+            root.uuid,
+            _attributes(1, "srpm", len(sources), SRPMS=directories, repo=options.name),
+            sources,
+        )
+    ]
+    for arch in tree.architectures:
+        arch_node = PackageSetNode(
+            1,
+            arch.name,
+            root.uuid,
+            _attributes(1, "arch", 0, path=arch.name, repo=options.name),
+        )
+        nodes.append(arch_node)
+        for component in arch.components:
+            packages = _hashes(identities, members.components.get((arch.name, component), {}))
+            path = f"{arch.name}/RPMS.{component}"
+            attributes = _attributes(2, "comp", len(packages), path=path, repo=options.name)
+            nodes.append(PackageSetNode(2, component, arch_node.uuid, attributes, packages))
+            summary.sets[f"{arch.name}/{component}"] = len(packages)
+    summary.sets["srpm"] = len(sources)
+    return PackageSet(root, nodes, date, options.tag)
+
+
+def _attributes(depth: int, kind: str, size: int, **further: str) -> dict[str, str]:
+    common = {"depth": str(depth), "type": kind, "size": str(size), "class": "repository"}
+    return {**common, **further}
+
+
+def _hashes(
+    identities: Identities, members: Mapping[bytes, PackageSource]
+) -> frozenset[int]:
+    hashes = {name: identities.get(source) for name, source in members.items()}
+    missing = next((name for name, pkg_hash in hashes.items() if not pkg_hash), None)
+    if missing is not None:
+        raise SourceError(f"{missing.decode('utf-8', 'backslashreplace')}: was not read")
+    return frozenset(hashes.values())

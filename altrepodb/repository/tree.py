@@ -1,0 +1,193 @@
+"""A package repository on disk: its architectures, components, lists, and their members.
+
+Everything that can be wrong with a repository short of its package files is found here, before
+anything is written. Layout and meaning of the files: ALT's repository builder (girar, apt-rpm).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from altrepodb.errors import SourceError
+from altrepodb.rpm.apt_lists import (
+    ListedPackage,
+    Release,
+    read_hash_list,
+    read_package_list,
+    read_release,
+)
+from altrepodb.rpm.package_file import printable
+
+__all__ = [
+    "ARCHITECTURES",
+    "Architecture",
+    "ListContent",
+    "ListFile",
+    "RepositoryTree",
+    "read_list",
+    "read_tree",
+]
+
+SOURCE_HASH_LIST = "src"
+ARCHITECTURES = (
+    "aarch64", "armh", "i586", "ppc64le", "x86_64", "x86_64-i586", "noarch", "mipsel",
+    "riscv64", "loongarch64", "e2k", "e2kv4", "e2kv5", "e2kv6",
+)  # fmt: skip
+"""Directories that are architectures, in the order in which a repository names them."""
+
+_SOURCE_LIST = "srclist.classic.xz"
+_MAX_TASK_INFO_BYTES = 1024 * 1024
+
+
+class ListFile(NamedTuple):
+    """A list to read: ``kind`` is source, binary or hash."""
+
+    path: Path
+    kind: str
+    arch: str
+    component: str
+
+
+class ListContent(NamedTuple):
+    """What a list holds: packages of a header list, or digests of a hash list."""
+
+    file: ListFile
+    packages: list[ListedPackage]
+    digests: dict[bytes, bytes]
+
+
+def read_list(file: ListFile) -> ListContent:
+    """Read one list (in a worker). Raises SourceError that names it."""
+    if file.kind == "hash":
+        return ListContent(file, [], read_hash_list(file.path))
+    return ListContent(file, read_package_list(file.path), {})
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """An architecture directory; ``release`` is None when it has no ``base``."""
+
+    name: str
+    release: Release | None
+
+    @property
+    def components(self) -> list[str]:
+        return sorted(self.release.components) if self.release else []
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryTree:
+    """A repository before its lists are read."""
+
+    root: Path
+    architectures: list[Architecture]
+    list_files: list[ListFile]
+    task_info: list[tuple[str, str]]
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def components(self) -> list[str]:
+        return sorted({name for arch in self.architectures for name in arch.components})
+
+    def source_path(self, file_name: bytes) -> bytes:
+        return os.path.join(os.fsencode(self.root), b"files", b"SRPMS", file_name)
+
+    def binary_path(self, arch: str, component: str, file_name: bytes) -> bytes:
+        directory = os.fsencode(self.root / arch / f"RPMS.{component}")
+        return os.path.join(directory, file_name)
+
+
+def read_tree(root: Path, accept_bad_checksums: bool = False) -> RepositoryTree:
+    """Find what a repository consists of and check its lists against ``release``.
+
+    With ``accept_bad_checksums`` a list that does not match is a warning. Raises SourceError
+    when the directory is no repository, a list is missing, or does not match its checksum.
+    """
+    name = printable(os.fspath(root))
+    if not (root / "files" / "list").is_dir():
+        raise SourceError(f"{name}: not a package repository: no directory files/list")
+    names = [arch for arch in ARCHITECTURES if (root / arch).is_dir()]
+    if not names:
+        raise SourceError(f"{name}: not a package repository: no architecture directory")
+    warnings = list(_unknown_architectures(root))
+    task_info = _read_task_info(root / "files" / "list" / "task.info", warnings)
+    architectures = [_read_architecture(root, arch) for arch in names]
+    header_lists = [file for arch in architectures for file in _header_lists(root, arch)]
+    releases = {arch.name: arch.release for arch in architectures}
+    for file in header_lists:
+        release = releases[file.arch]
+        if release is not None:
+            _check_list(release, file, accept_bad_checksums, warnings)
+    list_files = [*header_lists, *_hash_lists(root, names)]
+    return RepositoryTree(root, architectures, list_files, task_info, warnings)
+
+
+def _unknown_architectures(root: Path) -> Iterator[str]:
+    for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
+        is_known = entry.name in ARCHITECTURES or entry.name == "files"
+        if not is_known and (root / entry.name / "base" / "release").is_file():
+            yield f"{printable(entry.path)}: unknown architecture, left out"
+
+
+def _read_task_info(path: Path, warnings: list[str]) -> list[tuple[str, str]]:
+    """The pairs of task.info in file order; what is no pair is left out with a warning."""
+    name = printable(path.as_posix())
+    try:
+        with path.open("rb") as source:
+            lines = source.read(_MAX_TASK_INFO_BYTES).splitlines()
+    except FileNotFoundError:
+        lines = []
+    except OSError as error:
+        raise SourceError(f"{name}: {error.strerror}") from error
+    pairs = []
+    for number, line in enumerate(lines, 1):
+        words = line.decode("utf-8", "surrogateescape").split()
+        if len(words) == 2:
+            pairs.append((words[0], words[1]))
+        elif words:
+            warnings.append(f"{name}: line {number}: not a key and a value, left out")
+    if not any(key == "task" and value.isdecimal() for key, value in pairs):
+        warnings.append(f"{name}: no task number, 0 is stored")
+        pairs = [pair for pair in pairs if pair[0] != "task"] + [("task", "0")]
+    return pairs
+
+
+def _read_architecture(root: Path, name: str) -> Architecture:
+    base = root / name / "base"
+    return Architecture(name, read_release(base / "release") if base.is_dir() else None)
+
+
+def _header_lists(root: Path, arch: Architecture) -> Iterator[ListFile]:
+    """The header lists that an architecture must have."""
+    base = root / arch.name / "base"
+    if arch.release is not None and (base / _SOURCE_LIST).exists():
+        yield ListFile(base / _SOURCE_LIST, "source", arch.name, "classic")
+    for component in arch.components:
+        path = base / f"pkglist.{component}.xz"
+        if not path.is_file():
+            raise SourceError(f"{printable(path.as_posix())}: the list of a component is missing")
+        yield ListFile(path, "binary", arch.name, component)
+
+
+def _hash_lists(root: Path, names: Sequence[str]) -> Iterator[ListFile]:
+    for name in (SOURCE_HASH_LIST, *names):
+        path = root / "files" / "list" / f"{name}.hash.xz"
+        if path.is_file():
+            yield ListFile(path, "hash", name, "")
+
+
+def _check_list(
+    release: Release, file: ListFile, accept_bad_checksums: bool, warnings: list[str]
+) -> None:
+    try:
+        warning = release.check(file.path, f"base/{file.path.name}")
+    except SourceError as error:
+        if not accept_bad_checksums:
+            raise
+        warning = str(error)
+    if warning:
+        warnings.append(warning)

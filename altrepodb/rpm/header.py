@@ -1,0 +1,234 @@
+"""The rpm header structure: an index of typed entries over a data area.
+
+Layout (all integers big-endian): magic ``8e ad e8 01``, four zero bytes, number of entries,
+size of the data area, 16 bytes per entry (tag, type, offset, count), the data area. The same
+structure is the signature header, the main header of a package and one item of apt's lists.
+
+Nothing is trusted: the two sizes are held against limits and against the bytes at hand before
+anything is taken, and every entry against the data area before its value is read.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from altrepodb.errors import SourceError
+from altrepodb.rpm import tags
+
+__all__ = [
+    "APT_HEADER_LIMITS",
+    "HEADER_INTRO_BYTES",
+    "MAIN_HEADER_LIMITS",
+    "SIGNATURE_LIMITS",
+    "Header",
+    "HeaderLimits",
+    "header_size",
+    "parse_header",
+]
+
+HEADER_INTRO_BYTES = 16
+_ENTRY_BYTES = 16
+_MAGIC = b"\x8e\xad\xe8\x01\x00\x00\x00\x00"
+
+_CHAR, _INT8, _INT16, _INT32, _INT64, _STRING, _BIN, _STRING_ARRAY, _I18N_STRING = range(1, 10)
+_INTEGER_CODES = {_CHAR: "B", _INT8: "B", _INT16: "H", _INT32: "I", _INT64: "Q"}
+_TEXT_TYPES = frozenset({_STRING, _STRING_ARRAY, _I18N_STRING})
+_REGION_TAGS = (61, 62, 63)
+_SWAP = sys.byteorder == "little"
+
+
+class HeaderLimits(NamedTuple):
+    """What rpm itself accepts (``lib/header.c`` and ``lib/signature.c`` of rpm 4.14 and later)."""
+
+    entries: int
+    data_bytes: int
+
+
+MAIN_HEADER_LIMITS = HeaderLimits(0xFFFF, 0x0FFFFFFF)
+SIGNATURE_LIMITS = HeaderLimits(32, 64 * 1024 * 1024)
+APT_HEADER_LIMITS = HeaderLimits(0xFFFF, 0x01FFFFFF)
+
+
+class _Entry(NamedTuple):
+    type: int
+    offset: int
+    count: int
+
+
+def header_size(intro: bytes, limits: HeaderLimits, name: str) -> int:
+    """The full length in bytes of the header that begins with ``intro`` (16 bytes).
+
+    Raises SourceError, naming ``name``, when it is no header or larger than the limits.
+    """
+    if len(intro) < HEADER_INTRO_BYTES:
+        raise SourceError(f"{name}: truncated header: {len(intro)} bytes where 16 are needed")
+    if intro[:8] != _MAGIC:
+        raise SourceError(f"{name}: no header magic, found {intro[:8].hex()}")
+    entry_count, data_bytes = struct.unpack_from(">II", intro, 8)
+    if entry_count > limits.entries:
+        raise SourceError(f"{name}: header has {entry_count} entries, limit {limits.entries}")
+    if data_bytes > limits.data_bytes:
+        raise SourceError(f"{name}: header has {data_bytes} bytes, limit {limits.data_bytes}")
+    return HEADER_INTRO_BYTES + _ENTRY_BYTES * entry_count + data_bytes
+
+
+def parse_header(raw: bytes, limits: HeaderLimits, name: str) -> Header:
+    """Read the index of a whole header (as long as ``header_size`` says).
+
+    Values are checked when they are read. Raises SourceError when the bytes are fewer than
+    announced or an entry lies outside the data area.
+    """
+    size = header_size(raw[:HEADER_INTRO_BYTES], limits, name)
+    if len(raw) < size:
+        raise SourceError(f"{name}: truncated header: {len(raw)} of {size} bytes")
+    (entry_count,) = struct.unpack_from(">I", raw, 8)
+    index_end = HEADER_INTRO_BYTES + _ENTRY_BYTES * entry_count
+    fields = struct.unpack_from(f">{4 * entry_count}I", raw, HEADER_INTRO_BYTES)
+    tag_numbers, types, offsets, counts = fields[::4], fields[1::4], fields[2::4], fields[3::4]
+    data = raw[index_end:size]
+    if entry_count:
+        _check_index(types, offsets, counts, len(data), name)
+    # Of two entries with the same tag the first one counts, so it must be stored last.
+    entries = dict(
+        zip(
+            reversed(tag_numbers),
+            map(_Entry, reversed(types), reversed(offsets), reversed(counts)),
+            strict=True,
+        )
+    )
+    return Header(name, entries, data, sorted({*offsets, len(data)}))
+
+
+def _check_index(
+    types: tuple[int, ...], offsets: tuple[int, ...], counts: tuple[int, ...], size: int, name: str
+) -> None:
+    if max(types) > _I18N_STRING:
+        raise SourceError(f"{name}: header entry of unknown type {max(types)}")
+    if max(offsets) > size:
+        raise SourceError(f"{name}: header entry at {max(offsets)} beyond {size} bytes of data")
+    if max(counts) > size:
+        raise SourceError(f"{name}: header entry of {max(counts)} values in {size} bytes of data")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Header:
+    """A header whose values are read, and checked, one by one.
+
+    Each reader takes a tag number and returns an empty value when the tag is absent. Text is
+    bytes, exactly as stored. All raise SourceError, naming input and tag, on a broken entry.
+    """
+
+    name: str
+    entries: dict[int, _Entry]
+    data: bytes
+    offsets: list[int]
+
+    def __contains__(self, tag: int) -> bool:
+        return tag in self.entries
+
+    @property
+    def has_region(self) -> bool:
+        """Whether a region tag is there; headers of very old packages have none."""
+        return any(tag in self.entries for tag in _REGION_TAGS)
+
+    def _broken(self, tag: int, what: str) -> SourceError:
+        return SourceError(f"{self.name}: tag {tag}: {what}")
+
+    def _text_entry(self, tag: int) -> _Entry | None:
+        entry = self.entries.get(tag)
+        if entry is not None and entry.type not in _TEXT_TYPES:
+            raise self._broken(tag, f"type {entry.type} where text is needed")
+        return entry
+
+    def string(self, tag: int) -> bytes:
+        """A text; the first one when several are stored."""
+        entry = self._text_entry(tag)
+        if entry is None or not entry.count:
+            return b""
+        end = self.data.find(b"\0", entry.offset)
+        if end < 0:
+            raise self._broken(tag, "text without end")
+        return self.data[entry.offset : end]
+
+    def translated(self, tag: int) -> bytes:
+        """The text of the C locale (the first one when there is none), whatever our locale."""
+        entry = self._text_entry(tag)
+        if entry is None or entry.type == _STRING or tags.HEADER_I18N_TABLE not in self.entries:
+            return self.string(tag)
+        locales = self.strings(tags.HEADER_I18N_TABLE)
+        texts = self.strings(tag)
+        position = locales.index(b"C") if b"C" in locales else 0
+        return texts[position] if position < len(texts) else self.string(tag)
+
+    def strings(self, tag: int) -> list[bytes]:
+        """All texts of an array; a single text counts as an array of one."""
+        blob, count = self.joined_strings(tag)
+        return blob.split(b"\0") if count else []
+
+    def joined_strings(self, tag: int) -> tuple[bytes, int]:
+        """All texts of an array joined with NUL bytes, and their number."""
+        entry = self._text_entry(tag)
+        if entry is None or not entry.count:
+            return b"", 0
+        if entry.type == _STRING:
+            return self.string(tag), 1
+        # An array normally ends where the next entry begins, save for alignment.
+        following = self.offsets[bisect_right(self.offsets, entry.offset) :]
+        blob = self.data[entry.offset : following[0]] if following else b""
+        surplus = blob.count(b"\0") - entry.count
+        if surplus >= 0 and blob.endswith(b"\0" * (surplus + 1)):
+            return blob[: len(blob) - surplus - 1], entry.count
+        texts = self.data[entry.offset :].split(b"\0", entry.count)
+        if len(texts) <= entry.count:
+            raise self._broken(tag, f"{entry.count} texts announced, {len(texts) - 1} found")
+        return b"\0".join(texts[:-1]), entry.count
+
+    def integers(self, tag: int) -> array[int]:
+        """All numbers of an array, unsigned, in their stored width."""
+        entry = self.entries.get(tag)
+        if entry is None:
+            return array("I")
+        code = _INTEGER_CODES.get(entry.type)
+        if code is None:
+            raise self._broken(tag, f"type {entry.type} where numbers are needed")
+        values: array[int] = array(code)
+        if entry.offset % values.itemsize:
+            raise self._broken(tag, f"offset {entry.offset} is not aligned")
+        end = entry.offset + entry.count * values.itemsize
+        if end > len(self.data):
+            raise self._broken(tag, f"numbers up to {end} in {len(self.data)} bytes of data")
+        values.frombytes(self.data[entry.offset : end])
+        if _SWAP and values.itemsize > 1:
+            values.byteswap()
+        return values
+
+    def integer(self, tag: int) -> int:
+        """A number; the first one when several are stored, 0 when there is none."""
+        values = self.integers(tag)
+        return values[0] if values else 0
+
+    def binary(self, tag: int) -> bytes:
+        """Raw bytes of type BIN (CHAR and INT8 are taken too)."""
+        entry = self.entries.get(tag)
+        if entry is None:
+            return b""
+        if entry.type not in (_BIN, _CHAR, _INT8):
+            raise self._broken(tag, f"type {entry.type} where bytes are needed")
+        end = entry.offset + entry.count
+        if end > len(self.data):
+            raise self._broken(tag, f"bytes up to {end} in {len(self.data)} bytes of data")
+        return self.data[entry.offset : end]
+
+    def text_of_any_type(self, tag: int) -> bytes:
+        """A text, or the decimal form of a number (architecture and OS before 1998)."""
+        entry = self.entries.get(tag)
+        if entry is not None and entry.type in _INTEGER_CODES:
+            return str(self.integer(tag)).encode()
+        return self.string(tag)
+
+

@@ -1,0 +1,114 @@
+"""The one worker pool: processes that parse while the caller writes.
+
+Results come back in the order of the inputs, whatever the number of workers, and only a few
+inputs are on their way at a time, so that memory does not follow the size of the source.
+
+Open the pool before an embedded database: a process that already runs the engine's threads
+cannot be forked safely, and workers then have to be started anew, which takes longer.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+from altrepodb.errors import AltrepodbError
+
+__all__ = ["DEFAULT_WORKERS_LIMIT", "WorkerPool", "default_workers", "worker_pool"]
+
+DEFAULT_WORKERS_LIMIT = 10
+_ENGINE_MODULE = "chdb"
+_PR_SET_PDEATHSIG = 1
+_LEAD_PER_WORKER = 2
+
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+
+
+def default_workers() -> int:
+    """As many as there are processors for us, ten at most."""
+    return min(len(os.sched_getaffinity(0)), DEFAULT_WORKERS_LIMIT)
+
+
+def _start_worker(parent: int) -> None:
+    """A worker leaves signals to its parent and dies with it, also when that is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if parent:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+class WorkerPool(Generic[Input, Output]):
+    """Runs functions of one argument in worker processes; see ``worker_pool``."""
+
+    def __init__(self, executor: ProcessPoolExecutor, workers: int) -> None:
+        self._executor = executor
+        self._lead = _LEAD_PER_WORKER * workers + 1
+
+    def map(
+        self, function: Callable[[Input], Output], inputs: Iterable[Input]
+    ) -> Iterator[Output]:
+        """The results of ``function`` over the inputs, in their order.
+
+        The work starts at once. The first exception of a worker is raised in its place, and
+        nothing further is begun. Raises AltrepodbError when a worker process dies.
+        """
+        waiting = iter(inputs)
+        running: deque[Future[Output]] = deque()
+        self._fill(function, waiting, running)
+        return self._results(function, waiting, running)
+
+    def _fill(
+        self,
+        function: Callable[[Input], Output],
+        waiting: Iterator[Input],
+        running: deque[Future[Output]],
+    ) -> None:
+        while len(running) < self._lead:
+            try:
+                running.append(self._executor.submit(function, next(waiting)))
+            except StopIteration:
+                return
+
+    def _results(
+        self,
+        function: Callable[[Input], Output],
+        waiting: Iterator[Input],
+        running: deque[Future[Output]],
+    ) -> Iterator[Output]:
+        try:
+            while running:
+                result = running.popleft().result()
+                self._fill(function, waiting, running)
+                yield result
+        except BrokenProcessPool as error:
+            raise AltrepodbError("a worker process died; was memory short?") from error
+        finally:
+            for future in running:
+                future.cancel()
+
+
+@contextmanager
+def worker_pool(workers: int) -> Iterator[WorkerPool[Input, Output]]:
+    """Start ``workers`` processes; they end with the block, or with this process."""
+    can_fork = _ENGINE_MODULE not in sys.modules
+    context = multiprocessing.get_context("fork" if can_fork else "forkserver")
+    parent = os.getpid() if can_fork else 0
+    executor = ProcessPoolExecutor(workers, context, _start_worker, (parent,))
+    try:
+        # Submitting something is what makes the executor fork.
+        executor.submit(os.getpid)
+        yield WorkerPool(executor, workers)
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
