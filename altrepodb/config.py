@@ -15,9 +15,9 @@ Environment variables:
 
     ALTREPODB_CONFIG      configuration file when -c is not given
     ALTREPODB_PASSWORD    password of the database user
-    ALTREPODB_DBNAME  ALTREPODB_HOST  ALTREPODB_PORT  ALTREPODB_USER  ALTREPODB_SECURE
-    ALTREPODB_CA_CERTS  ALTREPODB_VERIFY  ALTREPODB_EMBEDDED  ALTREPODB_WORKERS
-                          as the key of that name in [DATABASE]
+    ALTREPODB_DBNAME  ALTREPODB_HOST  ALTREPODB_PORT  ALTREPODB_USER  ALTREPODB_PASSWORD_FILE
+    ALTREPODB_SECURE  ALTREPODB_CA_CERTS  ALTREPODB_VERIFY  ALTREPODB_EMBEDDED
+    ALTREPODB_WORKERS     as the key of that name in [DATABASE]
     XDG_DATA_HOME         where the embedded database stands that is used by default
     HOME                  its default, and where log files go
 
@@ -88,8 +88,6 @@ _SOURCES_KEYS = (
     "state_dir",
 )
 _SECTIONS = {"DATABASE": _DATABASE_KEYS, "LOGGING": _LOGGING_KEYS, "SOURCES": _SOURCES_KEYS}
-# A path of a password belongs to a file; in the environment the password itself may stand.
-_ENVIRONMENT_KEYS = tuple(key for key in _DATABASE_KEYS if key != "password_file")
 _SERVER_ONLY_KEYS = ("port", "user", "password", "secure", "ca_certs", "verify")
 
 _FILE, _ENVIRONMENT, _COMMAND_LINE = 1, 2, 3
@@ -229,8 +227,7 @@ def read_database(values: Mapping[str, object], where: str) -> DatabaseSettings:
     for key, value in values.items():
         if not isinstance(value, str | int):
             raise ConfigurationError(f"{where}: {key}: expected a text or a number, got {value!r}")
-        text = ("yes" if value else "no") if isinstance(value, bool) else str(value)
-        given[key] = _Given(text, f"{where}: {key}", _FILE)
+        given[key] = _Given(str(value), f"{where}: {key}", _FILE)
     return _database(given, True, os.environ, [])
 
 
@@ -254,7 +251,7 @@ def _from_options(options: Mapping[str, object]) -> dict[str, _Given]:
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, _Given]:
-    names = {key: f"{ENVIRONMENT_PREFIX}{key.upper()}" for key in _ENVIRONMENT_KEYS}
+    names = {key: f"{ENVIRONMENT_PREFIX}{key.upper()}" for key in _DATABASE_KEYS}
     return {
         key: _Given(environment[name], f"environment: {name}", _ENVIRONMENT)
         for key, name in names.items()

@@ -159,14 +159,20 @@ class _FileHandler(_ReportsOnce, logging.handlers.RotatingFileHandler):
     def shouldRollover(self, record: logging.LogRecord) -> bool:
         return os.getpid() == self._process and bool(super().shouldRollover(record))
 
+    def close(self) -> None:
+        # What a full disk did not take is tried again here, and was reported already.
+        with suppress(OSError):
+            super().close()
+
 
 class _SyslogHandler(_ReportsOnce, logging.handlers.SysLogHandler):
     """The local syslog, facility daemon."""
 
-    sink = _SYSLOG_SOCKET
-
-    def __init__(self, ident: str, address: str = _SYSLOG_SOCKET) -> None:
+    def __init__(self, address: str, ident: str) -> None:
+        # The base class takes an absent socket in silence, and then fails for each record.
+        os.stat(address)
         super().__init__(address, facility=logging.handlers.SysLogHandler.LOG_DAEMON)
+        self.sink = address
         self.ident = f"{printable(ident)}: "
 
 
@@ -178,7 +184,7 @@ def _handlers(
         yield _formatted(_ConsoleHandler(), _ConsoleFormatter(_CONSOLE_FORMAT))
     if settings.to_syslog:
         try:
-            handler = _SyslogHandler(settings.syslog_ident)
+            handler = _SyslogHandler(_SYSLOG_SOCKET, settings.syslog_ident)
         except OSError as error:
             _report_missing(_SYSLOG_SOCKET, error)
         else:

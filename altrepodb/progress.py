@@ -87,11 +87,9 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        global _on_terminal
         if self._has_bar:
             self.clear()
-            self._has_bar = False
-            _on_terminal = None
+            self._leave_terminal()
         if kind is None:
             self._log_end()
 
@@ -155,7 +153,13 @@ class Progress:
             self._stream.flush()
         except (OSError, ValueError):
             # The terminal went away; the work goes on without a bar.
-            self._has_bar = False
+            self._leave_terminal()
+
+    def _leave_terminal(self) -> None:
+        global _on_terminal
+        self._has_bar = False
+        if _on_terminal is self:
+            _on_terminal = None
 
     def _log_end(self) -> None:
         elapsed = self._clock() - self._started

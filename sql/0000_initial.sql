@@ -43,7 +43,7 @@ CREATE TABLE IF NOT EXISTS PackageSet
     pkg_hash    UInt64
 )
 ENGINE = ReplacingMergeTree
-PRIMARY KEY (pkgset_uuid)
+PRIMARY KEY pkgset_uuid
 ORDER BY (pkgset_uuid, pkg_hash);
 
 CREATE TABLE IF NOT EXISTS PackageSet_buffer AS PackageSet
@@ -156,7 +156,7 @@ CREATE TABLE IF NOT EXISTS PackageHash
     pkgh_blake2b FixedString(64)
 )
 ENGINE = ReplacingMergeTree
-PRIMARY KEY (pkgh_mmh)
+PRIMARY KEY pkgh_mmh
 ORDER BY (pkgh_mmh, pkgh_md5, pkgh_sha256);
 
 CREATE TABLE IF NOT EXISTS PackageHash_buffer AS PackageHash
@@ -179,7 +179,7 @@ CREATE TABLE IF NOT EXISTS Changelog
     chlog_text String
 )
 ENGINE = ReplacingMergeTree
-PRIMARY KEY (chlog_hash)
+PRIMARY KEY chlog_hash
 ORDER BY (chlog_hash, chlog_text);
 
 CREATE TABLE IF NOT EXISTS Changelog_buffer AS Changelog
@@ -267,7 +267,7 @@ CREATE TABLE IF NOT EXISTS Depends
     dp_type    Enum8('require' = 1, 'conflict' = 2, 'obsolete' = 3, 'provide' = 4)
 )
 ENGINE = ReplacingMergeTree
-PRIMARY KEY (dp_name)
+PRIMARY KEY dp_name
 ORDER BY (dp_name, dp_version, dp_type, dp_flag, pkg_hash);
 
 CREATE TABLE IF NOT EXISTS Depends_buffer AS Depends
@@ -466,7 +466,7 @@ CREATE TABLE IF NOT EXISTS TaskProgress
     ts                 DateTime64(3) MATERIALIZED now64()
 )
 ENGINE = MergeTree
-PRIMARY KEY (task_id)
+PRIMARY KEY task_id
 ORDER BY (task_id, subtask_id, tp_task_changed, tp_type, tp_action);
 
 CREATE TABLE IF NOT EXISTS BranchPackageHistory
@@ -645,7 +645,7 @@ CREATE TABLE IF NOT EXISTS Bugzilla
     ts               DateTime64(3) MATERIALIZED now64()
 )
 ENGINE = MergeTree
-PRIMARY KEY (bz_id)
+PRIMARY KEY bz_id
 ORDER BY (bz_id, bz_component, bz_assignee);
 
 CREATE TABLE IF NOT EXISTS BeehiveStatus
@@ -747,7 +747,7 @@ CREATE TABLE IF NOT EXISTS RepositoryStatus
     ts                      DateTime64(3) MATERIALIZED now64()
 )
 ENGINE = MergeTree
-PRIMARY KEY (pkgset_name)
+PRIMARY KEY pkgset_name
 ORDER BY (pkgset_name, rs_show);
 
 -- ---- Licences ----
@@ -1234,6 +1234,8 @@ FROM PackageHash_buffer;
 
 -- ---- Changelogs ----
 
+-- The texts stand on the left: whoever asks for one package gets a small table of its entries to
+-- compare them with, instead of all texts in memory.
 CREATE VIEW IF NOT EXISTS PackageChangelog_view AS
 SELECT
     pkg_hash,
@@ -1244,7 +1246,8 @@ SELECT
             groupUniqArray((entry_date, entry_name, entry_evr, chlog_text))
         )
     ) AS changelog
-FROM
+FROM Changelog_buffer AS text
+INNER JOIN
 (
     SELECT pkg_hash, entry_date, entry_name, entry_evr, entry_hash
     FROM Packages
@@ -1253,8 +1256,7 @@ FROM
         `pkg_changelog.name` AS entry_name,
         `pkg_changelog.evr` AS entry_evr,
         `pkg_changelog.hash` AS entry_hash
-) AS entry
-INNER JOIN Changelog_buffer AS text ON entry.entry_hash = text.chlog_hash
+) AS entry ON text.chlog_hash = entry.entry_hash
 GROUP BY pkg_hash;
 
 CREATE VIEW IF NOT EXISTS PackagesWithLastChangelog_view AS
@@ -1544,8 +1546,9 @@ AS SELECT pkgset_ruuid, pkgset_nodename AS pkgset_name, pkgset_date
 FROM PackageSetName
 WHERE pkgset_depth = 0 AND `pkgset_kv.v`[indexOf(`pkgset_kv.k`, 'class')] = 'repository';
 
--- Every mention of last_packages_stage1 means the inserted roots alone. Members are joined to
--- their own root, so that two roots in one insert do not share their packages.
+-- Every mention of last_packages_stage1 means the inserted roots alone, and it must come first, for
+-- that makes it the table that fires. Members are joined to their own root, so that two roots in
+-- one insert do not share their packages.
 CREATE MATERIALIZED VIEW IF NOT EXISTS mv_last_packages_stage2 TO StaticLastPackages
 (
     pkgset_name       String,
@@ -1567,11 +1570,36 @@ AS SELECT
 FROM
 (
     SELECT DISTINCT
-        pkg_hash,
-        pkg_name,
-        pkg_version,
-        pkg_release,
-        pkg_sourcepackage
+        root.pkgset_ruuid AS pkgset_ruuid,
+        root.pkgset_name AS pkgset_name,
+        root.pkgset_date AS pkgset_date,
+        content.pkg_hash AS pkg_hash
+    FROM
+    (
+        SELECT pkgset_ruuid, pkgset_name, pkgset_date
+        FROM last_packages_stage1
+    ) AS root
+    INNER JOIN
+    (
+        SELECT pkgset_uuid, pkgset_ruuid
+        FROM PackageSetName
+        WHERE pkgset_ruuid IN (SELECT pkgset_ruuid FROM last_packages_stage1)
+    ) AS node ON root.pkgset_ruuid = node.pkgset_ruuid
+    INNER JOIN
+    (
+        SELECT pkgset_uuid, pkg_hash
+        FROM PackageSet_buffer
+        WHERE pkgset_uuid IN
+        (
+            SELECT pkgset_uuid
+            FROM PackageSetName
+            WHERE pkgset_ruuid IN (SELECT pkgset_ruuid FROM last_packages_stage1)
+        )
+    ) AS content ON node.pkgset_uuid = content.pkgset_uuid
+) AS member
+INNER JOIN
+(
+    SELECT DISTINCT pkg_hash, pkg_name, pkg_version, pkg_release, pkg_sourcepackage
     FROM Packages_buffer
     WHERE pkg_hash IN
     (
@@ -1584,37 +1612,7 @@ FROM
             WHERE pkgset_ruuid IN (SELECT pkgset_ruuid FROM last_packages_stage1)
         )
     )
-) AS package
-INNER JOIN
-(
-    SELECT DISTINCT
-        root.pkgset_ruuid AS pkgset_ruuid,
-        root.pkgset_name AS pkgset_name,
-        root.pkgset_date AS pkgset_date,
-        content.pkg_hash AS pkg_hash
-    FROM
-    (
-        SELECT pkgset_uuid, pkg_hash
-        FROM PackageSet_buffer
-        WHERE pkgset_uuid IN
-        (
-            SELECT pkgset_uuid
-            FROM PackageSetName
-            WHERE pkgset_ruuid IN (SELECT pkgset_ruuid FROM last_packages_stage1)
-        )
-    ) AS content
-    INNER JOIN
-    (
-        SELECT pkgset_uuid, pkgset_ruuid
-        FROM PackageSetName
-        WHERE pkgset_ruuid IN (SELECT pkgset_ruuid FROM last_packages_stage1)
-    ) AS node ON content.pkgset_uuid = node.pkgset_uuid
-    INNER JOIN
-    (
-        SELECT pkgset_ruuid, pkgset_name, pkgset_date
-        FROM last_packages_stage1
-    ) AS root ON node.pkgset_ruuid = root.pkgset_ruuid
-) AS member ON package.pkg_hash = member.pkg_hash;
+) AS package ON member.pkg_hash = package.pkg_hash;
 
 -- An image without version keys has version 0.0.0 rather than no row at all.
 CREATE MATERIALIZED VIEW IF NOT EXISTS mv_image_pkgset TO ImagePackageSetName
@@ -1809,7 +1807,7 @@ FROM Acl
 GROUP BY acl_branch, acl_for;
 
 -- Fires for every state of every task, though only DONE has anything to write. Each step asks
--- just for the keys that the step before has found, so that the other states cost nothing.
+-- just for the keys that the step before has found, so that the other states read nothing.
 CREATE MATERIALIZED VIEW IF NOT EXISTS mv_package_history TO BranchPackageHistory
 (
     pkgset_name       LowCardinality(String),

@@ -25,7 +25,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -65,7 +65,8 @@ exit codes:
 _ENVIRONMENT = """\
 environment:
   ALTREPODB_CONFIG and ALTREPODB_PASSWORD stand in for -c and -P; ALTREPODB_DBNAME, _HOST,
-  _PORT, _USER, _EMBEDDED, _SECURE, _CA_CERTS, _VERIFY and _WORKERS for the options of that name
+  _PORT, _USER, _PASSWORD_FILE, _EMBEDDED, _SECURE, _CA_CERTS, _VERIFY and _WORKERS for the
+  keys of that name in the section [DATABASE] of the configuration file
 """
 _EXIT_FAILED = 1
 _EXIT_SIGNAL = 128
@@ -243,7 +244,7 @@ def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
         outcome = _Outcome(error.exit_code, _one_line(error))
         return _report(command, outcome, started) if "--json" in given else error.exit_code
     if argv is None:
-        _hide_password(command, given, getattr(arguments, "password", None))
+        _hide_passwords(command, given, getattr(arguments, "password", None))
     with _stdout_kept_clean(arguments.json), _signals() as received:
         outcome = _run(command, arguments, started, received)
     if outcome.traceback:
@@ -258,7 +259,8 @@ def _run(
 ) -> _Outcome:
     """Everything between the arguments and the exit code; whatever happens is an outcome."""
     try:
-        settings = load_settings(_options(arguments)) if command.has_config else load_settings()
+        has_settings = command.has_config or command.has_database
+        settings = load_settings(_options(arguments)) if has_settings else Settings()
         with _logging(command, arguments, settings):
             _log_start(command, arguments, settings)
             try:
@@ -283,7 +285,9 @@ def _options(arguments: argparse.Namespace) -> dict[str, object]:
 @contextmanager
 def _logging(command: Command, arguments: argparse.Namespace, settings: Settings) -> Iterator[None]:
     mode: Mode = "quiet" if arguments.quiet else "verbose" if arguments.verbose else "normal"
-    file = log_directory() / command.log_file(arguments) if command.log_file else None
+    file = None
+    if settings.logging.to_file and command.log_file is not None:
+        file = log_directory() / command.log_file(arguments)
     previous = set_mode(mode)
     try:
         with configured(settings.logging, file, debug=arguments.debug, quiet=arguments.quiet):
@@ -540,19 +544,20 @@ def _without_password(text: str) -> str:
     return _URL_PASSWORD.sub(rf"\1:{_MASK}@", text)
 
 
-def _hide_password(command: Command, given: Iterable[str], password: str | None) -> None:
-    """Take a password out of the process list."""
-    if not password:
+def _hide_passwords(command: Command, given: Sequence[str], password: str | None) -> None:
+    """Take passwords out of the process list."""
+    masked = [_masked_word(word, password) for word in given]
+    if masked == list(given):
         return
     try:
         from setproctitle import setproctitle
     except ImportError:
         return
-    setproctitle(" ".join([command.name, *(_masked_word(word, password) for word in given)]))
+    setproctitle(" ".join([command.name, *masked]))
 
 
-def _masked_word(word: str, password: str) -> str:
-    """Covers ``-P X``, ``-PX``, ``-DPX`` and ``--password=X``."""
-    if word == password or (word.startswith("-") and word.endswith(password)):
+def _masked_word(word: str, password: str | None) -> str:
+    """Covers ``-P X``, ``-PX``, ``-DPX`` and ``--password=X``, and URLs."""
+    if password and (word == password or (word.startswith("-") and word.endswith(password))):
         return word.removesuffix(password) + _MASK
     return _without_password(word)

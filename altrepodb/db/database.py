@@ -35,6 +35,10 @@ class Database(Protocol):
     def version(self) -> tuple[int, ...]:
         """The engine's version, for example ``(26, 9, 2, 1)``."""
 
+    @property
+    def is_new(self) -> bool:
+        """Whether the database was made just now, so that nothing can be found in it."""
+
     def execute(self, statement: str, parameters: Parameters | None = None) -> None:
         """Run one statement that returns nothing.
 

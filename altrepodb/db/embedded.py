@@ -32,6 +32,11 @@ _SETTINGS = {
     "fsync_metadata": 0,
     "session_timezone": "UTC",
 }
+_COLUMN_TYPES = """
+SELECT table, name, type FROM system.columns
+WHERE database = currentDatabase() AND default_kind NOT IN ('MATERIALIZED', 'ALIAS')
+"""
+_DATABASE_EXISTS = "SELECT count() FROM system.databases WHERE name = {name:String}"
 
 
 def _engine_error(error: Exception, subject: str) -> DatabaseError:
@@ -47,16 +52,23 @@ def _subject(statement: str) -> str:
 
 
 class EmbeddedDatabase:
-    """A ``Database`` over one chdb session; see ``db.database`` for the contract."""
+    """A ``Database`` over one chdb session; see ``db.database`` for the contract.
 
-    def __init__(self, session: Session, name: str) -> None:
+    With ``with_schema`` the first statement is preceded by the creation of the schema; until
+    then the caller can set other work going.
+    """
+
+    def __init__(self, session: Session, name: str, with_schema: bool = True) -> None:
         self._session = session
         self._types: dict[str, dict[str, str]] = {}
+        self._needs_schema = False
         self.name = name
-        for setting, value in _SETTINGS.items():
-            self.execute(f"SET {setting} = {value!r}")
+        self.execute("SET " + ", ".join(f"{key} = {value!r}" for key, value in _SETTINGS.items()))
+        ((present,),) = self.query(_DATABASE_EXISTS, {"name": name})
+        self.is_new = not present
         self.execute(f"CREATE DATABASE IF NOT EXISTS {quoted_identifier(name)} ENGINE = Atomic")
         self.execute(f"USE {quoted_identifier(name)}")
+        self._needs_schema = with_schema
 
     @property
     def version(self) -> tuple[int, ...]:
@@ -64,6 +76,9 @@ class EmbeddedDatabase:
         return tuple(map(int, text.split(".")))
 
     def _run(self, statement: str, parameters: Parameters | None, output: str) -> bytes:
+        if self._needs_schema:
+            self._needs_schema = False
+            create_schema(self)
         texts = {name: parameter_text(value) for name, value in (parameters or {}).items()}
         try:
             result = self._session.query(statement, output, params=texts or None)
@@ -101,26 +116,32 @@ class EmbeddedDatabase:
 
     def _column_types(self, table: str) -> dict[str, str]:
         if table not in self._types:
-            described = self.query(f"DESCRIBE TABLE {quoted_identifier(table)}")
-            self._types[table] = {row[0]: row[1] for row in described}
+            for owner, column, type_name in self.query(_COLUMN_TYPES):
+                self._types.setdefault(owner, {})[column] = type_name
+        if table not in self._types:
+            raise DatabaseError(f"{table}: there is no such table in {self.name}")
         return self._types[table]
 
     @contextmanager
     def temporary_table(self, name: str, structure: Mapping[str, str]) -> Iterator[str]:
         columns = ", ".join(f"`{column}` {type_}" for column, type_ in structure.items())
         quoted = quoted_identifier(name)
-        self.execute(f"CREATE TEMPORARY TABLE {quoted} ({columns}) ENGINE = Memory")
+        self._run(f"CREATE TEMPORARY TABLE {quoted} ({columns}) ENGINE = Memory", None, "Null")
+        self._types[name] = dict(structure)
         try:
             yield name
         finally:
-            self.execute(f"DROP TEMPORARY TABLE IF EXISTS {quoted}")
+            self._types.pop(name, None)
+            self._run(f"DROP TEMPORARY TABLE IF EXISTS {quoted}", None, "Null")
 
     def close(self) -> None:
         self._session.close()
 
 
 @contextmanager
-def open_embedded(directory: Path, name: str, wait_s: float) -> Iterator[EmbeddedDatabase]:
+def open_embedded(
+    directory: Path, name: str, wait_s: float = 0.0, with_schema: bool = True
+) -> Iterator[EmbeddedDatabase]:
     """Open (and make, if need be) the embedded database in a directory.
 
     Waits up to ``wait_s`` seconds for another process to leave it, then raises LockHeldError.
@@ -132,9 +153,8 @@ def open_embedded(directory: Path, name: str, wait_s: float) -> Iterator[Embedde
     except OSError as error:
         raise ConfigurationError(f"{directory}: {error.strerror}") from error
     with DirectoryLock(directory, wait_s):
-        database = EmbeddedDatabase(_start_session(directory), name)
+        database = EmbeddedDatabase(_start_session(directory), name, with_schema)
         try:
-            create_schema(database)
             yield database
         finally:
             database.close()

@@ -147,6 +147,11 @@ def _unqualified(text: str, database_name: str) -> str:
     return text.replace(f"Buffer('{database_name}',", "Buffer(")
 
 
+def _key(text: str) -> str:
+    """A key without the brackets that a single column may have been written in."""
+    return text[1:-1] if re.fullmatch(r"\([\w.`]+\)", text) else text
+
+
 def _describe(database: Database, name: str) -> dict[str, _Object]:
     rows = database.query(
         "SELECT name, engine, engine_full, sorting_key, primary_key, partition_key,"
@@ -161,9 +166,9 @@ def _describe(database: Database, name: str) -> dict[str, _Object]:
         target = _TARGET.match(create)
         objects[table] = _Object(
             engine=_unqualified(engine_full, name) if engine == "Buffer" else engine,
-            sorting_key=sorting,
-            primary_key=primary,
-            partition_key=partition,
+            sorting_key=_key(sorting),
+            primary_key=_key(primary),
+            partition_key=_key(partition),
             target=target.group(1) if target else "",
             definition=_unqualified(select, name),
             columns=columns.get(table, {}),

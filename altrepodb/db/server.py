@@ -41,6 +41,7 @@ class ServerDatabase:
         self._address = address
         self._types: dict[str, dict[str, ColumnType]] = {}
         self.name = name
+        self.is_new = False
 
     @property
     def version(self) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
-"""Package files -> columns of the package tables.
+"""Package files -> rows of the package tables.
 
-A batch holds the rows of many packages as columns. File rows stay joined per package (one value
+A batch holds the rows of many packages. File rows stay joined per package (one value
 holds all names, one array all sizes): the database takes them apart, see ``packages.insert``.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -21,7 +20,16 @@ from altrepodb.rpm.header import Header
 from altrepodb.rpm.package_file import PackageFile
 from altrepodb.rpm.payload import SpecFile
 
-__all__ = ["PackageBatch", "PackageDigests", "add_package"]
+__all__ = [
+    "DEPENDS_COLUMNS",
+    "DIGEST_COLUMNS",
+    "FILE_COLUMNS",
+    "PACKAGE_COLUMNS",
+    "SPECFILE_COLUMNS",
+    "PackageBatch",
+    "PackageDigests",
+    "add_package",
+]
 
 _TEXTS = {
     "pkg_name": tags.NAME, "pkg_version": tags.VERSION, "pkg_release": tags.RELEASE,
@@ -53,13 +61,12 @@ _DEPENDENCIES = {
     "provide": (tags.PROVIDE_NAMES, tags.PROVIDE_VERSIONS, tags.PROVIDE_FLAGS),
 }
 _FILE_TEXTS = {
-    "linktos": tags.FILE_LINK_TOS, "digests": tags.FILE_DIGESTS,
-    "usernames": tags.FILE_USER_NAMES, "groupnames": tags.FILE_GROUP_NAMES,
+    "linktos": tags.FILE_LINK_TOS, "usernames": tags.FILE_USER_NAMES, "groupnames": tags.FILE_GROUP_NAMES,
     "langs": tags.FILE_LANGS,
 }  # fmt: skip
 _FILE_NUMBERS = {
     "modes": ("H", tags.FILE_MODES), "rdevs": ("H", tags.FILE_RDEVS),
-    "mtimes": ("I", tags.FILE_MTIMES), "flags": ("I", tags.FILE_FLAGS),
+    "mtimes": ("I", tags.FILE_MTIMES),
     "verifyflags": ("I", tags.FILE_VERIFY_FLAGS), "devices": ("I", tags.FILE_DEVICES),
 }  # fmt: skip
 _LARGEST = {"H": 0xFFFF, "I": 0xFFFFFFFF}
@@ -68,7 +75,23 @@ _SENSE_EQUAL = 8
 _AREPO_PREFIX = b"i586-"
 _AREPO_ARCH = b"x86_64-i586"
 
-_Append = Callable[[str, Any], None]
+PACKAGE_COLUMNS = (
+    "pkg_hash", "pkg_cs", "pkg_buildtime", "pkg_epoch", "pkg_serial_",
+    *_TEXTS, *_TRANSLATED_TEXTS, *_BINARIES, *_LISTS,
+    "pkg_packager", "pkg_packager_email", "pkg_os", "pkg_size",
+    "pkg_arch", "pkg_archivesize", "pkg_filesize", "pkg_sourcepackage", "pkg_sourcerpm",
+    "pkg_filename",
+    "pkg_changelog.date", "pkg_changelog.name", "pkg_changelog.evr", "pkg_changelog.hash",
+)  # fmt: skip
+FILE_COLUMNS = (
+    "pkg_hash", "names", "digests", *_FILE_TEXTS, *_FILE_NUMBERS, "flags", "sizes",
+)  # fmt: skip
+DEPENDS_COLUMNS = ("pkg_hash", "dp_name", "dp_version", "dp_flag", "dp_type")
+SPECFILE_COLUMNS = (
+    "pkg_hash", "pkg_name", "pkg_epoch", "pkg_version", "pkg_release", "specfile_name",
+    "specfile_date", "specfile_content",
+)  # fmt: skip
+DIGEST_COLUMNS = ("pkgh_mmh", "pkgh_md5", "pkgh_sha1", "pkgh_sha256", "pkgh_blake2b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,39 +105,43 @@ class PackageDigests:
 
 @dataclass(slots=True)
 class PackageBatch:
-    """Rows of packages as columns, by table, and what there is to say about them."""
+    """Rows of packages by table, and what there is to say about them.
 
-    packages: dict[str, list[Any]] = field(default_factory=dict)
-    files: dict[str, list[Any]] = field(default_factory=dict)
-    depends: dict[str, list[Any]] = field(default_factory=dict)
-    specfiles: dict[str, list[Any]] = field(default_factory=dict)
-    digests: dict[str, list[Any]] = field(default_factory=dict)
+    ``packages``, ``files``, ``specfiles`` and ``digests`` hold a row per package, in the order
+    of the ``*_COLUMNS``; ``links`` is the column ``pkg_srcrpm_hash``; ``depends`` is columns.
+    """
+
+    packages: list[tuple[Any, ...]] = field(default_factory=list)
+    links: list[int] = field(default_factory=list)
+    files: list[tuple[Any, ...]] = field(default_factory=list)
+    depends: tuple[list[Any], ...] = field(
+        default_factory=lambda: tuple([] for _ in DEPENDS_COLUMNS)
+    )
+    specfiles: list[tuple[Any, ...]] = field(default_factory=list)
+    digests: list[tuple[Any, ...]] = field(default_factory=list)
     changelog: dict[int, bytes] = field(default_factory=dict)
     file_count: int = 0
     saturated: int = 0
     warnings: list[str] = field(default_factory=list)
 
-    @property
-    def package_count(self) -> int:
-        return len(self.packages.get("pkg_hash", ()))
+    def column(self, name: str) -> list[Any]:
+        """One column of ``packages``."""
+        position = PACKAGE_COLUMNS.index(name)
+        return [row[position] for row in self.packages]
 
     def extend(self, other: PackageBatch) -> None:
         """Append the rows of another batch."""
-        for name in ("packages", "files", "depends", "specfiles", "digests"):
-            columns = getattr(self, name)
-            for column, values in getattr(other, name).items():
-                columns.setdefault(column, []).extend(values)
+        self.packages += other.packages
+        self.links += other.links
+        self.files += other.files
+        for column, values in zip(self.depends, other.depends, strict=True):
+            column += values
+        self.specfiles += other.specfiles
+        self.digests += other.digests
         self.changelog.update(other.changelog)
         self.file_count += other.file_count
         self.saturated += other.saturated
         self.warnings += other.warnings
-
-
-def _appender(columns: dict[str, list[Any]]) -> _Append:
-    def append(name: str, value: Any) -> None:
-        columns.setdefault(name, []).append(value)
-
-    return append
 
 
 def add_package(
@@ -122,7 +149,7 @@ def add_package(
 ) -> int:
     """Append all rows of one package to a batch and return its identity.
 
-    ``pkg_srcrpm_hash`` of a binary package is left 0 for the caller to fill in. Raises
+    The link of a binary package to its source is left 0 for the caller to fill in. Raises
     SourceError, naming the package, when its header cannot be stored.
     """
     header = package.header
@@ -132,54 +159,58 @@ def add_package(
         identity = package_hash(build_time, sha1, package.signed_md5, package.gpg_signature)
     except SourceError as error:
         raise SourceError(f"{package.name}: {error}") from None
-    _add_header(_appender(batch.packages), package, identity, build_time, sha1)
-    _add_changelog(batch, header)
+    epoch = min(header.integer(tags.EPOCH), _LARGEST["I"])
+    changelog = _add_changelog(batch, header)
+    batch.packages.append(
+        (
+            identity,
+            sha1,
+            min(build_time, _LARGEST["I"]),
+            epoch,
+            epoch,
+            *_header_values(header),
+            *_package_values(package),
+            *changelog,
+        )
+    )
+    batch.links.append(identity if package.is_source else 0)
     _add_files(batch, header, identity)
     _add_dependencies(batch, package, identity)
     if spec is not None:
-        _add_spec_file(_appender(batch.specfiles), header, identity, spec)
-    _add_digests(_appender(batch.digests), identity, sha1, digests)
+        evr = (epoch, header.string(tags.VERSION), header.string(tags.RELEASE))
+        row = (identity, header.string(tags.NAME), *evr, spec.name, spec.mtime, spec.content)
+        batch.specfiles.append(row)
+    batch.digests.append((identity, digests.md5, sha1, digests.sha256, digests.blake2b))
     return identity
 
 
-def _base_name(package: PackageFile) -> bytes:
-    return os.path.basename(os.fsencode(package.path))
+def _header_values(header: Header) -> list[Any]:
+    """What is taken from the header as it is, and the packager."""
+    string, strings = header.string, header.strings
+    return [
+        *[string(tag) for tag in _TEXTS.values()],
+        *[header.translated(tag) for tag in _TRANSLATED_TEXTS.values()],
+        *[header.binary(tag) for tag in _BINARIES.values()],
+        *[strings(tag) for tag in _LISTS.values()],
+        *split_packager(string(tags.PACKAGER)),
+        header.text_of_any_type(tags.OS),
+        header.integer(tags.SIZE) or header.integer(tags.LONG_SIZE),
+    ]
 
 
-def _add_header(
-    append: _Append, package: PackageFile, identity: int, build_time: int, sha1: bytes
-) -> None:
+def _package_values(package: PackageFile) -> tuple[Any, ...]:
+    """What depends on the kind of package or on its file."""
     header = package.header
-    file_name = _base_name(package)
-    name = header.string(tags.NAME)
-    packager, packager_email = split_packager(header.string(tags.PACKAGER))
-    epoch = min(header.integer(tags.EPOCH), _LARGEST["I"])
-    append("pkg_hash", identity)
-    append("pkg_cs", sha1)
-    append("pkg_packager", packager)
-    append("pkg_packager_email", packager_email)
-    for column, tag in _TEXTS.items():
-        append(column, header.string(tag))
-    for column, tag in _TRANSLATED_TEXTS.items():
-        append(column, header.translated(tag))
-    for column, tag in _BINARIES.items():
-        append(column, header.binary(tag))
-    for column, tag in _LISTS.items():
-        append(column, header.strings(tag))
-    is_arepo = name.startswith(_AREPO_PREFIX)
-    append("pkg_arch", _AREPO_ARCH if is_arepo else header.text_of_any_type(tags.ARCH))
-    append("pkg_os", header.text_of_any_type(tags.OS))
-    append("pkg_epoch", epoch)
-    append("pkg_serial_", epoch)
-    append("pkg_buildtime", min(build_time, _LARGEST["I"]))
-    append("pkg_size", header.integer(tags.SIZE) or header.integer(tags.LONG_SIZE))
-    append("pkg_archivesize", package.archive_size)
-    append("pkg_filesize", package.file_size)
-    append("pkg_sourcepackage", int(package.is_source))
-    source = file_name if package.is_source else header.string(tags.SOURCE_RPM)
-    append("pkg_sourcerpm", source)
-    append("pkg_srcrpm_hash", identity if package.is_source else 0)
-    append("pkg_filename", file_name)
+    file_name = os.path.basename(package.path)
+    is_arepo = header.string(tags.NAME).startswith(_AREPO_PREFIX)
+    return (
+        _AREPO_ARCH if is_arepo else header.text_of_any_type(tags.ARCH),
+        package.archive_size,
+        package.file_size,
+        int(package.is_source),
+        file_name if package.is_source else header.string(tags.SOURCE_RPM),
+        file_name,
+    )
 
 
 @lru_cache(maxsize=32)
@@ -195,7 +226,8 @@ def _changelog(
     return (dates.tolist(), names, evrs, hashes), dict(zip(hashes, texts, strict=True))
 
 
-def _add_changelog(batch: PackageBatch, header: Header) -> None:
+def _add_changelog(batch: PackageBatch, header: Header) -> tuple[list[Any], ...]:
+    """Note the texts of the changelog; returns dates, authors, EVRs and hashes of the texts."""
     times = header.integers(tags.CHANGELOG_TIMES)
     names, name_count = header.joined_strings(tags.CHANGELOG_NAMES)
     texts, text_count = header.joined_strings(tags.CHANGELOG_TEXTS)
@@ -208,14 +240,11 @@ def _add_changelog(batch: PackageBatch, header: Header) -> None:
         times = times[:count]
         names = b"\0".join(names.split(b"\0")[:count])
         texts = b"\0".join(texts.split(b"\0")[:count])
-    columns: tuple[list[Any], ...] = ([], [], [], [])
-    if count:
-        times_32 = _numbers_of_width("I", times).tobytes()
-        columns, by_hash = _changelog(times_32, names, texts)
-        batch.changelog.update(by_hash)
-    append = _appender(batch.packages)
-    for part, values in zip(("date", "name", "evr", "hash"), columns, strict=True):
-        append(f"pkg_changelog.{part}", values)
+    if not count:
+        return [], [], [], []
+    columns, by_hash = _changelog(_numbers_of_width("I", times).tobytes(), names, texts)
+    batch.changelog.update(by_hash)
+    return columns
 
 
 def _numbers_of_width(code: str, values: array[int]) -> array[int]:
@@ -283,36 +312,40 @@ def _add_files(batch: PackageBatch, header: Header, identity: int) -> None:
     count = len(names)
     if not count:
         return
-    append = _appender(batch.files)
-    append("pkg_hash", identity)
-    append("names", b"\0".join(names))
-    for column, tag in _FILE_TEXTS.items():
-        append(column, _fitted_texts(batch, header, tag, count))
-    for column, (code, tag) in _FILE_NUMBERS.items():
-        append(column, _fitted_numbers(batch, header, tag, code, count))
-    append("sizes", _file_sizes(batch, header, count))
+    texts = [_fitted_texts(batch, header, tag, count) for tag in _FILE_TEXTS.values()]
+    numbers = [
+        _fitted_numbers(batch, header, tag, code, count) for code, tag in _FILE_NUMBERS.values()
+    ]
+    sizes = _file_sizes(batch, header, count)
     algorithm = header.integer(tags.FILE_DIGEST_ALGORITHM) or _FILE_DIGEST_MD5
-    if algorithm != _FILE_DIGEST_MD5:
-        batch.files["digests"][-1] = b"\0" * (count - 1)
-    batch.saturated += sum(flags > _LARGEST["H"] for flags in batch.files["flags"][-1])
+    digests = header.joined_strings(tags.FILE_DIGESTS)
+    if algorithm != _FILE_DIGEST_MD5 or digests[1] != count:
+        digests = (b"\0" * (count - 1), count)
+    flags = _fitted_numbers(batch, header, tags.FILE_FLAGS, "I", count)
+    if max(flags) > _LARGEST["H"]:
+        batch.saturated += sum(flag > _LARGEST["H"] for flag in flags)
+    joined_names = b"\0".join(names)
+    batch.files.append((identity, joined_names, digests[0], *texts, *numbers, flags, sizes))
     batch.file_count += count
 
 
 def _add_dependencies(batch: PackageBatch, package: PackageFile, identity: int) -> None:
-    columns = batch.depends
+    hashes, all_names, all_versions, all_flags, kinds = batch.depends
+    header = package.header
     for kind, (name_tag, version_tag, flag_tag) in _DEPENDENCIES.items():
-        names = package.header.strings(name_tag)
-        versions = package.header.strings(version_tag)[: len(names)]
-        flags = _numbers_of_width("I", package.header.integers(flag_tag))[: len(names)].tolist()
-        versions += [b""] * (len(names) - len(versions))
-        flags += [0] * (len(names) - len(flags))
-        if kind == "provide" and not package.header.has_region and not package.is_source:
-            _add_self_provide(package.header, names, versions, flags)
-        columns.setdefault("pkg_hash", []).extend([identity] * len(names))
-        columns.setdefault("dp_name", []).extend(names)
-        columns.setdefault("dp_version", []).extend(versions)
-        columns.setdefault("dp_flag", []).extend(flags)
-        columns.setdefault("dp_type", []).extend([kind] * len(names))
+        names = header.strings(name_tag)
+        count = len(names)
+        versions = header.strings(version_tag)[:count]
+        flags = _numbers_of_width("I", header.integers(flag_tag))[:count].tolist()
+        versions += [b""] * (count - len(versions))
+        flags += [0] * (count - len(flags))
+        if kind == "provide" and not header.has_region and not package.is_source:
+            _add_self_provide(header, names, versions, flags)
+        hashes += [identity] * len(names)
+        all_names += names
+        all_versions += versions
+        all_flags += flags
+        kinds += [kind] * len(names)
 
 
 def _add_self_provide(
@@ -328,21 +361,3 @@ def _add_self_provide(
         versions.append(evr)
         flags.append(_SENSE_EQUAL)
 
-
-def _add_spec_file(append: _Append, header: Header, identity: int, spec: SpecFile) -> None:
-    append("pkg_hash", identity)
-    append("pkg_name", header.string(tags.NAME))
-    append("pkg_epoch", min(header.integer(tags.EPOCH), _LARGEST["I"]))
-    append("pkg_version", header.string(tags.VERSION))
-    append("pkg_release", header.string(tags.RELEASE))
-    append("specfile_name", spec.name)
-    append("specfile_date", spec.mtime)
-    append("specfile_content", spec.content)
-
-
-def _add_digests(append: _Append, identity: int, sha1: bytes, digests: PackageDigests) -> None:
-    append("pkgh_mmh", identity)
-    append("pkgh_md5", digests.md5)
-    append("pkgh_sha1", sha1)
-    append("pkgh_sha256", digests.sha256)
-    append("pkgh_blake2b", digests.blake2b)

@@ -63,11 +63,7 @@ class Identities:
 
     def add(self, batch: PackageBatch) -> None:
         """Learn the identities of packages that were read."""
-        columns = batch.digests
-        rows = zip(
-            columns["pkgh_mmh"], columns["pkgh_md5"], columns["pkgh_sha256"], strict=True
-        )
-        for identity, md5, sha256 in rows:
+        for identity, md5, _, sha256, _ in batch.digests:
             self._by_digest[md5] = identity
             self._by_digest[sha256[:16]] = identity
 
@@ -78,6 +74,8 @@ def find_identities(database: Database, sources: Sequence[PackageSource]) -> Ide
     A file that it knows under several identities counts as unknown: reading it tells which.
     """
     known: dict[bytes, int] = {}
+    if database.is_new:
+        return Identities(known)
     for start in range(0, len(sources), _CHUNK_PACKAGES):
         known.update(_find(database, sources[start : start + _CHUNK_PACKAGES]))
     return Identities(known)

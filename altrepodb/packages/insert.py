@@ -7,10 +7,18 @@ completely stored", and the next load trusts it.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from altrepodb.db.database import Database
-from altrepodb.packages.batch import PackageBatch
+from altrepodb.db.database import Columns, Database
+from altrepodb.packages.batch import (
+    DEPENDS_COLUMNS,
+    DIGEST_COLUMNS,
+    FILE_COLUMNS,
+    PACKAGE_COLUMNS,
+    SPECFILE_COLUMNS,
+    PackageBatch,
+)
 
 __all__ = ["PackageWriter"]
 
@@ -88,7 +96,7 @@ class PackageWriter:
         self._pending.extend(batch)
         if (
             self._pending.file_count >= _BATCH_FILES
-            or self._pending.package_count >= _BATCH_PACKAGES
+            or len(self._pending.packages) >= _BATCH_PACKAGES
             or len(self._pending.changelog) >= _BATCH_TEXTS
         ):
             self.flush()
@@ -98,12 +106,13 @@ class PackageWriter:
         batch, self._pending = self._pending, PackageBatch()
         self._insert_changelog(batch.changelog)
         self._insert_files(batch)
-        self._insert("Depends", batch.depends)
-        self._insert("Packages", batch.packages)
-        self._insert("Specfiles", batch.specfiles)
-        self._insert("PackageHash", batch.digests)
+        self._insert("Depends", dict(zip(DEPENDS_COLUMNS, batch.depends, strict=True)))
+        links = {"pkg_srcrpm_hash": batch.links}
+        self._insert("Packages", _columns(PACKAGE_COLUMNS, batch.packages) | links)
+        self._insert("Specfiles", _columns(SPECFILE_COLUMNS, batch.specfiles))
+        self._insert("PackageHash", _columns(DIGEST_COLUMNS, batch.digests))
 
-    def _insert(self, table: str, columns: dict[str, list[Any]]) -> None:
+    def _insert(self, table: str, columns: Columns) -> None:
         self.inserted[table] += self._database.insert(table, columns)
 
     def _insert_changelog(self, texts: dict[int, bytes]) -> None:
@@ -115,7 +124,12 @@ class PackageWriter:
         if not batch.files:
             return
         with self._database.temporary_table(_JOINED_FILES, _JOINED_FILES_STRUCTURE) as joined:
-            self._database.insert(joined, batch.files)
+            self._database.insert(joined, _columns(FILE_COLUMNS, batch.files))
             self._database.execute(_INSERT_FILE_NAMES)
             self._database.execute(_INSERT_FILES)
         self.inserted["Files"] += batch.file_count
+
+
+def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Sequence[Any]]:
+    """Rows turned into columns."""
+    return dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}

@@ -89,16 +89,15 @@ def load_package(options: PackageOptions, database: Database) -> PackageSummary:
 
 
 def _describe(batch: PackageBatch, options: PackageOptions) -> PackageSummary:
-    columns = batch.packages
     name, version, release = (
-        columns[column][0].decode("utf-8", "surrogateescape")
+        batch.column(column)[0].decode("utf-8", "surrogateescape")
         for column in ("pkg_name", "pkg_version", "pkg_release")
     )
     return PackageSummary(
         file=options.path,
         package=f"{name}-{version}-{release}",
-        pkg_hash=columns["pkg_hash"][0],
-        is_source=bool(columns["pkg_sourcepackage"][0]),
+        pkg_hash=batch.column("pkg_hash")[0],
+        is_source=bool(batch.column("pkg_sourcepackage")[0]),
         warnings=len(batch.warnings),
         dry_run=options.dry_run,
     )
@@ -106,8 +105,8 @@ def _describe(batch: PackageBatch, options: PackageOptions) -> PackageSummary:
 
 def _is_stored(database: Database, batch: PackageBatch) -> bool:
     names = {
-        "pkg_hash": batch.packages["pkg_hash"][0],
-        "file_name": batch.packages["pkg_filename"][0],
+        "pkg_hash": batch.column("pkg_hash")[0],
+        "file_name": batch.column("pkg_filename")[0],
     }
     ((count,),) = database.query(_IS_STORED, names)
     return bool(count)
@@ -115,12 +114,11 @@ def _is_stored(database: Database, batch: PackageBatch) -> bool:
 
 def _link_to_source(database: Database, batch: PackageBatch) -> int:
     """Find the source package of a binary one in the database; 0 when it is not there."""
-    columns = batch.packages
-    if not columns["pkg_sourcepackage"][0]:
-        file_name = columns["pkg_sourcerpm"][0]
+    if not batch.links[0]:
+        file_name = batch.column("pkg_sourcerpm")[0]
         ((found,),) = database.query(_SOURCE_OF_NAME, {"file_name": file_name})
-        columns["pkg_srcrpm_hash"] = [found]
-    return int(columns["pkg_srcrpm_hash"][0])
+        batch.links[0] = found
+    return batch.links[0]
 
 
 def _flush_buffers(database: Database) -> None:

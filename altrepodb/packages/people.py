@@ -8,6 +8,7 @@ from functools import lru_cache
 __all__ = ["split_changelog_author", "split_packager"]
 
 _PACKAGER = re.compile(r"\W?([\w\-@'. ]+?)\W? (?:\W.+?\W )?<(.+?)>")
+_ASCII_SPACE = b" \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f"
 _SEARCHED_CHARACTERS = 300
 """The pattern takes cubic time on text made for it; no real name is anywhere near as long."""
 
@@ -41,4 +42,7 @@ def split_changelog_author(line: bytes) -> tuple[bytes, bytes]:
     if line.count(b">") != 1:
         return line, b""
     end = line.index(b">") + 1
-    return line[:end], _encoded(_decoded(line[end:]).strip())
+    rest = line[end:]
+    if rest.isascii():
+        return line[:end], rest.strip(_ASCII_SPACE)
+    return line[:end], _encoded(_decoded(rest).strip())

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from uuid import UUID
 
 from altrepodb.db.database import Database
 from altrepodb.errors import AlreadyLoadedError, SourceError
@@ -97,31 +96,27 @@ def load_repository(
     this name and day is there (unless forced), SourceError for broken input, DatabaseError.
     """
     summary = RepositorySummary(options.name, dry_run=options.dry_run)
-    summary.date, date = _set_date(database, options.date)
-    replaced = _check_not_loaded(database, options, date, summary)
-    if replaced is None:
-        return summary
+    if not database.is_new:
+        date = _set_date(database, options, summary)
+        if _is_complete(database, options, date, summary):
+            return summary
     members = collect_members(scanned.tree, scanned.lists)
     _warn(summary, [*scanned.tree.warnings, *members.warnings])
-    summary.ignored_hashes = members.ignored_hashes
-    summary.packages = len({*members.all()})
     identities = find_identities(database, list(members.all()))
     wanted = list(identities.unknown(members.all()))
-    summary.known, summary.read = summary.packages - len(wanted), len(wanted)
-    logger.info(
-        "%s: %d packages, %d known, %d to load",
-        options.name, summary.packages, summary.known, summary.read,
-    )  # fmt: skip
+    _count(summary, members, wanted)
     check_files(wanted)
     if options.dry_run:
         return summary
-    _load_packages(options, members, wanted, identities, database, pool, summary)
+    # The workers begin here: a new database gets its schema while they read.
+    batches = pool.map(read_packages, _tasks(wanted, options))
+    date = _set_date(database, options, summary)
+    _write_packages(options, members, batches, identities, database, summary)
     package_set = _package_set(options, scanned.tree, members, identities, date, summary)
     replaced = find_repository_roots(database, options.name, date)
     if replaced and not options.force:
         raise AlreadyLoadedError(f"{options.name} of {summary.date}: loaded by another run")
-    rows = commit_package_set(database, package_set, replaced)
-    summary.inserted.update(rows)
+    summary.inserted.update(commit_package_set(database, package_set, replaced))
     summary.root = str(package_set.root.uuid)
     summary.replaced = [str(root) for root in replaced]
     return summary
@@ -131,26 +126,43 @@ _MIDNIGHT = "SELECT toUnixTimestamp(toDateTime(concat({day:String}, ' 00:00:00')
 _TODAY = "SELECT toString(today())"
 
 
-def _set_date(database: Database, day: str | None) -> tuple[str, int]:
-    """The calendar day and its midnight in the server's zone, as Unix time."""
+def _set_date(database: Database, options: RepositoryOptions, summary: RepositorySummary) -> int:
+    """Midnight of the day in the server's zone, as Unix time."""
+    day = options.date
     if day is None:
         ((day,),) = database.query(_TODAY)
     ((midnight,),) = database.query(_MIDNIGHT, {"day": day})
-    return str(day), int(midnight)
+    summary.date = str(day)
+    return int(midnight)
 
 
-def _check_not_loaded(
+def _is_complete(
     database: Database, options: RepositoryOptions, date: int, summary: RepositorySummary
-) -> list[UUID] | None:
-    """Roots to replace; None when an interrupted load was completed and nothing is left to do."""
+) -> bool:
+    """Whether nothing is left to do, since an interrupted load only had to be completed.
+
+    Raises AlreadyLoadedError when the set is there from a load that ended well.
+    """
     completed = not options.dry_run and settle_interrupted_loads(database, options.name, date)
     roots = find_repository_roots(database, options.name, date)
-    if roots and not options.force:
-        if completed:
-            summary.root = str(roots[0])
-            return None
+    if not roots or options.force:
+        return False
+    if not completed:
         raise AlreadyLoadedError(f"{options.name} of {summary.date}: already loaded")
-    return roots
+    summary.root = str(roots[0])
+    return True
+
+
+def _count(
+    summary: RepositorySummary, members: RepositoryMembers, wanted: list[PackageSource]
+) -> None:
+    summary.ignored_hashes = members.ignored_hashes
+    summary.packages = len({*members.all()})
+    summary.known, summary.read = summary.packages - len(wanted), len(wanted)
+    logger.info(
+        "%s: %d packages, %d known, %d to load",
+        summary.name, summary.packages, summary.known, summary.read,
+    )  # fmt: skip
 
 
 def _warn(summary: RepositorySummary, messages: Iterable[str]) -> None:
@@ -160,39 +172,38 @@ def _warn(summary: RepositorySummary, messages: Iterable[str]) -> None:
 
 
 def _tasks(
-    wanted: list[PackageSource], options: ReadOptions
+    wanted: list[PackageSource], options: RepositoryOptions
 ) -> Iterator[tuple[list[PackageSource], ReadOptions]]:
+    read_options = ReadOptions(options.strict, options.verify)
     sources = iter(wanted)
     while chunk := list(islice(sources, _PACKAGES_PER_TASK)):
-        yield chunk, options
+        yield chunk, read_options
 
 
-def _load_packages(
+def _write_packages(
     options: RepositoryOptions,
     members: RepositoryMembers,
-    wanted: list[PackageSource],
+    batches: Iterable[PackageBatch],
     identities: Identities,
     database: Database,
-    pool: WorkerPool,
     summary: RepositorySummary,
 ) -> None:
-    """Read what is unknown and write it, sources first, so that binaries find theirs."""
+    """Write what the workers read, sources first, so that binaries find theirs."""
     writer = PackageWriter(database)
-    read_options = ReadOptions(options.strict, options.verify)
     source_hashes = {
-        name: identities.get(source)
+        name: identity
         for name, source in members.sources.items()
-        if identities.get(source)
+        if (identity := identities.get(source))
     }
-    with Progress(f"{options.name}: reading packages", len(wanted)) as bar:
-        for batch in pool.map(read_packages, _tasks(wanted, read_options)):
+    with Progress(f"{options.name}: reading packages", summary.read) as bar:
+        for batch in batches:
             identities.add(batch)
-            _link_to_sources(batch, source_hashes, members, options.strict, summary)
+            _link_to_sources(batch, source_hashes, options.strict, summary)
             _warn(summary, batch.warnings)
             summary.saturated += batch.saturated
-            summary.sources += sum(batch.packages["pkg_sourcepackage"])
+            summary.sources += sum(batch.column("pkg_sourcepackage"))
             writer.add(batch)
-            bar.advance(batch.package_count)
+            bar.advance(len(batch.packages))
         writer.flush()
     summary.inserted.update(writer.inserted)
 
@@ -200,23 +211,18 @@ def _load_packages(
 def _link_to_sources(
     batch: PackageBatch,
     source_hashes: dict[bytes, int],
-    members: RepositoryMembers,
     strict: bool,
     summary: RepositorySummary,
 ) -> None:
     """Fill in the identity of each binary's source package."""
-    columns = batch.packages
-    rows = zip(
-        columns["pkg_sourcepackage"], columns["pkg_filename"], columns["pkg_hash"],
-        columns["pkg_sourcerpm"], columns["pkg_arch"], strict=True,
-    )  # fmt: skip
-    links = columns["pkg_srcrpm_hash"]
+    names = ("pkg_sourcepackage", "pkg_filename", "pkg_hash", "pkg_sourcerpm", "pkg_arch")
+    rows = zip(*map(batch.column, names), strict=True)
     for row, (is_source, file_name, pkg_hash, source_name, arch) in enumerate(rows):
         if is_source:
             source_hashes[file_name] = pkg_hash
             continue
-        links[row] = source_hashes.get(source_name, 0)
-        if links[row] or arch == _AREPO_ARCH.encode():
+        batch.links[row] = source_hashes.get(source_name, 0)
+        if batch.links[row] or arch == _AREPO_ARCH.encode():
             continue
         message = "%s: source package %s is not in the repository"
         names = [

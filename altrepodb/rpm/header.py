@@ -54,10 +54,8 @@ SIGNATURE_LIMITS = HeaderLimits(32, 64 * 1024 * 1024)
 APT_HEADER_LIMITS = HeaderLimits(0xFFFF, 0x01FFFFFF)
 
 
-class _Entry(NamedTuple):
-    type: int
-    offset: int
-    count: int
+_Entry = tuple[int, int, int]
+"""Type, offset into the data area, number of values."""
 
 
 def header_size(intro: bytes, limits: HeaderLimits, name: str) -> int:
@@ -94,13 +92,8 @@ def parse_header(raw: bytes, limits: HeaderLimits, name: str) -> Header:
     if entry_count:
         _check_index(types, offsets, counts, len(data), name)
     # Of two entries with the same tag the first one counts, so it must be stored last.
-    entries = dict(
-        zip(
-            reversed(tag_numbers),
-            map(_Entry, reversed(types), reversed(offsets), reversed(counts)),
-            strict=True,
-        )
-    )
+    described = zip(types[::-1], offsets[::-1], counts[::-1], strict=True)
+    entries = dict(zip(tag_numbers[::-1], described, strict=True))
     return Header(name, entries, data, sorted({*offsets, len(data)}))
 
 
@@ -141,24 +134,24 @@ class Header:
 
     def _text_entry(self, tag: int) -> _Entry | None:
         entry = self.entries.get(tag)
-        if entry is not None and entry.type not in _TEXT_TYPES:
-            raise self._broken(tag, f"type {entry.type} where text is needed")
+        if entry is not None and entry[0] not in _TEXT_TYPES:
+            raise self._broken(tag, f"type {entry[0]} where text is needed")
         return entry
 
     def string(self, tag: int) -> bytes:
         """A text; the first one when several are stored."""
         entry = self._text_entry(tag)
-        if entry is None or not entry.count:
+        if entry is None or not entry[2]:
             return b""
-        end = self.data.find(b"\0", entry.offset)
+        end = self.data.find(b"\0", entry[1])
         if end < 0:
             raise self._broken(tag, "text without end")
-        return self.data[entry.offset : end]
+        return self.data[entry[1] : end]
 
     def translated(self, tag: int) -> bytes:
         """The text of the C locale (the first one when there is none), whatever our locale."""
         entry = self._text_entry(tag)
-        if entry is None or entry.type == _STRING or tags.HEADER_I18N_TABLE not in self.entries:
+        if entry is None or entry[2] < 2 or tags.HEADER_I18N_TABLE not in self.entries:
             return self.string(tag)
         locales = self.strings(tags.HEADER_I18N_TABLE)
         texts = self.strings(tag)
@@ -167,48 +160,55 @@ class Header:
 
     def strings(self, tag: int) -> list[bytes]:
         """All texts of an array; a single text counts as an array of one."""
+        if tag not in self.entries:
+            return []
         blob, count = self.joined_strings(tag)
         return blob.split(b"\0") if count else []
 
     def joined_strings(self, tag: int) -> tuple[bytes, int]:
         """All texts of an array joined with NUL bytes, and their number."""
         entry = self._text_entry(tag)
-        if entry is None or not entry.count:
+        if entry is None or not entry[2]:
             return b"", 0
-        if entry.type == _STRING:
+        type_, offset, count = entry
+        if type_ == _STRING:
             return self.string(tag), 1
         # An array normally ends where the next entry begins, save for alignment.
-        following = self.offsets[bisect_right(self.offsets, entry.offset) :]
-        blob = self.data[entry.offset : following[0]] if following else b""
-        surplus = blob.count(b"\0") - entry.count
+        following = bisect_right(self.offsets, offset)
+        end = self.offsets[following] if following < len(self.offsets) else offset
+        blob = self.data[offset:end]
+        surplus = blob.count(b"\0") - count
         if surplus >= 0 and blob.endswith(b"\0" * (surplus + 1)):
-            return blob[: len(blob) - surplus - 1], entry.count
-        texts = self.data[entry.offset :].split(b"\0", entry.count)
-        if len(texts) <= entry.count:
-            raise self._broken(tag, f"{entry.count} texts announced, {len(texts) - 1} found")
-        return b"\0".join(texts[:-1]), entry.count
+            return blob[: len(blob) - surplus - 1], count
+        texts = self.data[offset:].split(b"\0", count)
+        if len(texts) <= count:
+            raise self._broken(tag, f"{count} texts announced, {len(texts) - 1} found")
+        return b"\0".join(texts[:-1]), count
 
     def integers(self, tag: int) -> array[int]:
         """All numbers of an array, unsigned, in their stored width."""
         entry = self.entries.get(tag)
         if entry is None:
             return array("I")
-        code = _INTEGER_CODES.get(entry.type)
+        type_, offset, count = entry
+        code = _INTEGER_CODES.get(type_)
         if code is None:
-            raise self._broken(tag, f"type {entry.type} where numbers are needed")
+            raise self._broken(tag, f"type {type_} where numbers are needed")
         values: array[int] = array(code)
-        if entry.offset % values.itemsize:
-            raise self._broken(tag, f"offset {entry.offset} is not aligned")
-        end = entry.offset + entry.count * values.itemsize
+        if offset % values.itemsize:
+            raise self._broken(tag, f"offset {offset} is not aligned")
+        end = offset + count * values.itemsize
         if end > len(self.data):
             raise self._broken(tag, f"numbers up to {end} in {len(self.data)} bytes of data")
-        values.frombytes(self.data[entry.offset : end])
+        values.frombytes(self.data[offset:end])
         if _SWAP and values.itemsize > 1:
             values.byteswap()
         return values
 
     def integer(self, tag: int) -> int:
         """A number; the first one when several are stored, 0 when there is none."""
+        if tag not in self.entries:
+            return 0
         values = self.integers(tag)
         return values[0] if values else 0
 
@@ -217,18 +217,16 @@ class Header:
         entry = self.entries.get(tag)
         if entry is None:
             return b""
-        if entry.type not in (_BIN, _CHAR, _INT8):
-            raise self._broken(tag, f"type {entry.type} where bytes are needed")
-        end = entry.offset + entry.count
-        if end > len(self.data):
-            raise self._broken(tag, f"bytes up to {end} in {len(self.data)} bytes of data")
-        return self.data[entry.offset : end]
+        type_, offset, count = entry
+        if type_ not in (_BIN, _CHAR, _INT8):
+            raise self._broken(tag, f"type {type_} where bytes are needed")
+        if offset + count > len(self.data):
+            raise self._broken(tag, f"bytes up to {offset + count} in {len(self.data)} of data")
+        return self.data[offset : offset + count]
 
     def text_of_any_type(self, tag: int) -> bytes:
         """A text, or the decimal form of a number (architecture and OS before 1998)."""
         entry = self.entries.get(tag)
-        if entry is not None and entry.type in _INTEGER_CODES:
+        if entry is not None and entry[0] in _INTEGER_CODES:
             return str(self.integer(tag)).encode()
         return self.string(tag)
-
-

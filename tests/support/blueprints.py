@@ -90,17 +90,16 @@ class RepositoryPlan:
 
 @dataclass(frozen=True, slots=True)
 class SourceBlueprint:
-    """A source package; `step` counts its rebuilds since the first snapshot."""
+    """A source package; `builds` are the times of its builds, the first snapshot's first."""
 
     name: str
     seed: str
     major: int
     minor: int
     epoch: int | None
-    step: int
+    builds: tuple[int, ...]
     task: int
     branch: str
-    buildtime: int
     maintainer: str
     changes: int
     file_count: int
@@ -109,6 +108,16 @@ class SourceBlueprint:
     compressor: Compressor
     signed: bool
     oddity: str | None = None
+
+    @property
+    def step(self) -> int:
+        """How often the source was rebuilt since the first snapshot."""
+        return len(self.builds) - 1
+
+    @property
+    def buildtime(self) -> int:
+        """When the package was built."""
+        return self.builds[-1]
 
     @property
     def version(self) -> str:
@@ -185,10 +194,11 @@ def draw_blueprints(plan: RepositoryPlan, first: int = 0) -> Blueprints:
     rng = Random(f"{plan.seed}/{first}/blueprints")
     sources = [_draw_source(plan, rng, first + i) for i in range(plan.sources)]
     counts = _binary_counts(plan, rng)
+    unlisted = _unlisted_sources(plan, rng, counts)
     binaries = [
         binary
-        for source, count in zip(sources, counts, strict=True)
-        for binary in _draw_binaries(plan, rng, source, count)
+        for i, (source, count) in enumerate(zip(sources, counts, strict=True))
+        for binary in _draw_binaries(plan, rng, source, count, i in unlisted)
     ]
     sources, binaries = _share_files(plan, rng, sources, binaries)
     sources, binaries = _share_dependencies(plan, rng, sources, binaries)
@@ -209,10 +219,9 @@ def _draw_source(plan: RepositoryPlan, rng: Random, number: int) -> SourceBluepr
         major=int(rng.expovariate(0.3)),
         minor=int(rng.expovariate(0.1)),
         epoch=1 if epoch < 0.11 else 2 if epoch < 0.12 else 0 if epoch < 0.13 else None,
-        step=0,
+        builds=(plan.time - age - int(rng.random() * _DAY),),
         task=plan.task - 1 - number % 100_000,
         branch=plan.branch,
-        buildtime=plan.time - age - int(rng.random() * _DAY),
         maintainer=pick(rng, MAINTAINERS),
         changes=min(600, int(rng.lognormvariate(2.6, 1.1))),
         file_count=2,
@@ -240,11 +249,26 @@ def _binary_counts(plan: RepositoryPlan, rng: Random) -> list[int]:
     return [1 + more for more in share(plan.binaries - plan.sources, weights)]
 
 
+def _native_archs(plan: RepositoryPlan) -> list[str]:
+    """Arch directories of compiled packages."""
+    return [a for a in plan.architectures if a != "noarch" and not a.endswith("-i586")]
+
+
+def _unlisted_sources(plan: RepositoryPlan, rng: Random, counts: Sequence[int]) -> set[int]:
+    """Sources with nothing but gostcrypto binaries: no source list will name them."""
+    if "gostcrypto" not in plan.components:
+        return set()
+    native = len(_native_archs(plan))
+    candidates = [i for i, count in enumerate(counts) if 1 <= count <= native]
+    wanted = len(candidates) // 30 + (len(counts) >= 4)
+    return set(rng.sample(candidates, min(wanted, len(candidates))))
+
+
 def _draw_binaries(
-    plan: RepositoryPlan, rng: Random, source: SourceBlueprint, count: int
+    plan: RepositoryPlan, rng: Random, source: SourceBlueprint, count: int, unlisted: bool
 ) -> Iterator[BinaryBlueprint]:
     """The given number of binaries of a source, without files and dependencies."""
-    slots = _slots(plan, rng, source)
+    slots = _slots(plan, rng, source, unlisted)
     for _ in range(count):
         name, kind, directory, component = next(slots)
         yield BinaryBlueprint(
@@ -262,13 +286,15 @@ def _draw_binaries(
 _Slot = tuple[str, str, str, str]
 
 
-def _slots(plan: RepositoryPlan, rng: Random, source: SourceBlueprint) -> Iterator[_Slot]:
+def _slots(
+    plan: RepositoryPlan, rng: Random, source: SourceBlueprint, unlisted: bool
+) -> Iterator[_Slot]:
     """Name, kind, arch directory and component of one binary after another, without end."""
     base = source.name
     stem = base.removeprefix("lib")
-    native = [a for a in plan.architectures if a != "noarch" and not a.endswith("-i586")]
+    native = _native_archs(plan)
     independent = "noarch" if "noarch" in plan.architectures else plan.architectures[0]
-    if "gostcrypto" in plan.components and native and rng.random() < 0.03:
+    if unlisted:
         yield from [(f"{base}-gostcrypto", "main", arch, "gostcrypto") for arch in native]
     if not native or rng.random() < 0.3:
         yield base, "data", independent, "classic"

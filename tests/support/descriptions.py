@@ -73,16 +73,15 @@ def source_changelog(source: SourceBlueprint) -> list[ChangelogEntry]:
     """Changelog of a source and all its binaries, newest entry first."""
     rng = Random(source.seed + "/changelog")
     entries = []
-    time, minor = source.buildtime - source.step * _DAY, source.minor
+    time, minor = source.builds[0], source.minor
     for i in range(1 + source.changes):
         version = f"{source.major}.{max(minor - i // 3, 0)}-alt{1 + -i % 3}"
         entries.append(_changelog_entry(rng, source, noon(time), version))
         time -= int(rng.expovariate(1 / 50) * _DAY)
-    for step in range(1, source.step + 1):
-        earlier = replace(source, step=step)
-        time = source.buildtime - (source.step - step) * _DAY
-        version = f"{earlier.version}-{earlier.release}"
-        entries.insert(0, _changelog_entry(rng, source, noon(time), version))
+    for step in range(1, len(source.builds)):
+        build = replace(source, builds=source.builds[: step + 1])
+        version = f"{build.version}-{build.release}"
+        entries.insert(0, _changelog_entry(rng, source, noon(build.buildtime), version))
     return entries
 
 

@@ -27,6 +27,8 @@ from tests.support.vocabulary import LANGUAGES, WORDS, paragraphs, pick, sentenc
 
 _TEXT = paragraphs(Random("contents"), 600).encode()
 _LONGEST_CONTENT = 160
+# Other files have their place in the list as inode, which never comes near this.
+_SHARED_INODE = 0x7FFF0001
 _MAX_SPEC_ENTRIES = 80
 _ROOTS = {
     "main": ("/usr/lib64/{n}", "/usr/share/{n}", "/etc/{n}", "/usr/share/doc/{n}-{v}"),
@@ -135,7 +137,10 @@ def _odd_files(binary: BinaryBlueprint, rng: Random) -> list[RpmFile]:
         ]
     if binary.oddity == "hard-links":
         names = ("first", "second", "third")
-        return [RpmFile(f"{base}/{name}", b"one body", mtime=mtime, inode=9999) for name in names]
+        return [
+            RpmFile(f"{base}/{name}", b"one body", mtime=mtime, inode=_SHARED_INODE)
+            for name in names
+        ]
     if binary.oddity == "cyrillic-names":
         return [_content_file(rng, f"{base}/{name}", mtime, 0) for name in ("файл", "Ёж № 1")]
     if binary.oddity == "invalid-utf8":

@@ -97,7 +97,7 @@ def _keep(
 def _rebuild(source: SourceBlueprint, plan: RepositoryPlan) -> SourceBlueprint:
     """The source as built once more, shortly before the snapshot."""
     task = plan.task - 1 - source.task % 40
-    return replace(source, step=source.step + 1, task=task, buildtime=plan.time - 3600)
+    return replace(source, builds=(*source.builds, plan.time - 3600), task=task)
 
 
 def _draw_new(earlier: ComposedRepository, plan: RepositoryPlan, count: int) -> Blueprints:

@@ -84,8 +84,8 @@ class ComposedRepository:
 
     root: Path
     plan: RepositoryPlan
-    sources: Mapping[str, ComposedPackage]
-    binaries: Mapping[tuple[str, str, str], ComposedPackage]
+    sources: Mapping[str, ComposedPackage] = field(repr=False)
+    binaries: Mapping[tuple[str, str, str], ComposedPackage] = field(repr=False)
 
     @property
     def packages(self) -> list[ComposedPackage]:

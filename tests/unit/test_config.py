@@ -1,5 +1,6 @@
 """Settings: where values come from, what they mean, and what the reader of an error is told."""
 
+import configparser
 import os
 import pickle
 import re
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from altrepodb.config import (
+    _SECTIONS,
     DatabaseSettings,
     LoggingSettings,
     Settings,
@@ -152,6 +154,12 @@ class TestText:
         assert "[DATABASE] password: a # behind a value is part of the value" in warning
         assert "secret" not in warning
 
+    @pytest.mark.parametrize("value", ["# remark", "x\t# remark"])
+    def test_every_kind_of_remark(self, load, value):
+        settings = load(f"[LOGGING]\nsyslog_ident = {value}\n")
+        assert settings.logging.syslog_ident == value
+        assert "part of the value" in settings.warnings[0]
+
     def test_comment_lines_and_byte_order_mark(self, load):
         assert load("\ufeff# remark\n; remark\n[DATABASE]\n# x\nhost = h\n").database.host == "h"
 
@@ -179,14 +187,18 @@ class TestBooleans:
         assert settings.logging == LoggingSettings()
         warnings = [line for line in settings.warnings if "expected" in line]
         assert len(warnings) == 2
-        assert re.search(r"config\.ini: \[LOGGING\] log_to_file: expected 1, yes, .* got", warnings[0])
+        assert re.search(
+            r"config\.ini: \[LOGGING\] log_to_file: expected 1, yes, .* got", warnings[0]
+        )
         assert warnings[0].endswith("taken as no")
         assert warnings[1].endswith("taken as yes")
 
     @pytest.mark.parametrize("key", ["secure", "verify"])
     def test_wrong_word_never_switches_protection_off(self, load, key):
         message = refused(load, f"[DATABASE]\nhost = h\n{key} = ye\n")
-        assert f"[DATABASE] {key}: expected 1, yes, true, on, 0, no, false or off, got 'ye'" in message
+        assert (
+            f"[DATABASE] {key}: expected 1, yes, true, on, 0, no, false or off, got 'ye'" in message
+        )
 
 
 class TestWrongValues:
@@ -194,7 +206,9 @@ class TestWrongValues:
     def test_port(self, load, port):
         message = refused(load, f"[DATABASE]\nport = {port}\n")
         expected = "expected a whole number from 1 to 65535"
-        assert re.fullmatch(rf"/.*/config\.ini: \[DATABASE\] port: {expected}, got '{port}'", message)
+        assert re.fullmatch(
+            rf"/.*/config\.ini: \[DATABASE\] port: {expected}, got '{port}'", message
+        )
         message = refused(load, None, {"ALTREPODB_PORT": port}, host="h")
         assert message == f"environment: ALTREPODB_PORT: {expected}, got '{port}'"
         assert refused(load, port=port) == f"command line: --port: {expected}, got '{port}'"
@@ -281,10 +295,19 @@ class TestUnknownKeys:
     @pytest.mark.parametrize(
         ("text", "expected"),
         [
-            ("[DATABASE]\nhots = x\n", "[DATABASE] hots: unknown key, ignored (did you mean host?)"),
+            (
+                "[DATABASE]\nhots = x\n",
+                "[DATABASE] hots: unknown key, ignored (did you mean host?)",
+            ),
             ("[LOGGING]\nlevel = x\n", "[LOGGING] level: unknown key, ignored"),
-            ("[DEFAULT]\nworker = 1\n", "[DEFAULT] worker: unknown key, ignored (did you mean workers?)"),
-            ("[Database]\nhost = x\n", "[Database]: unknown section, ignored (did you mean DATABASE?)"),
+            (
+                "[DEFAULT]\nworker = 1\n",
+                "[DEFAULT] worker: unknown key, ignored (did you mean workers?)",
+            ),
+            (
+                "[Database]\nhost = x\n",
+                "[Database]: unknown section, ignored (did you mean DATABASE?)",
+            ),
             ("[LOGGING]\nhost = x\n", "[LOGGING] host: unknown key, ignored"),
         ],
     )
@@ -293,7 +316,9 @@ class TestUnknownKeys:
         assert settings.warnings == (f"{settings.config_file}: {expected}",)
 
     def test_a_key_of_default_is_nobody_elses_mistake(self, load):
-        text = "[DEFAULT]\nworkers = 1\nhost = h\n[LOGGING]\nlog_to_file = no\n[DATABASE]\nuser = u\n"
+        text = (
+            "[DEFAULT]\nworkers = 1\nhost = h\n[LOGGING]\nlog_to_file = no\n[DATABASE]\nuser = u\n"
+        )
         assert load(text).warnings == ()
 
 
@@ -383,6 +408,7 @@ class TestBackend:
         assert load(host="h", verify="no").warnings == (
             "command line: --verify: no effect without --secure",
         )
+        assert load(host="h", secure="yes", verify="no").warnings == ()
 
     def test_ca_certs(self, load, tmp_path):
         file = tmp_path / "ca.pem"
@@ -397,6 +423,9 @@ class TestBackend:
         monkeypatch.setattr(os.path, "expanduser", lambda path: path)
         with pytest.raises(ConfigurationError, match="HOME: expected an absolute path"):
             load_settings({}, {})
+
+    def test_nul_in_a_name(self, load):
+        assert "expected a database name" in refused(load, dbname="a\0b")
 
     def test_nul_in_a_path(self, load):
         assert "expected a path" in refused(load, embedded="a\0b")
@@ -420,6 +449,10 @@ class TestPasswords:
         text = f"[DATABASE]\nhost = h\npassword_file = {file}\n"
         assert load(text).database.password == "secret # %"
         assert load(text, {"ALTREPODB_PASSWORD": "x"}).database.password == "x"
+        environment = {"ALTREPODB_HOST": "h", "ALTREPODB_PASSWORD_FILE": str(file)}
+        assert load(None, environment).database.password == "secret # %"
+        text = "[DATABASE]\nhost = h\npassword = other\n"
+        assert load(text, environment).database.password == "secret # %"
 
     def test_missing_password_file(self, load):
         message = refused(load, "[DATABASE]\npassword_file = /nonexistent\n")
@@ -450,6 +483,27 @@ class TestSources:
         assert sources.beehive_archs == ("i586", "x86_64")
         assert sources.source_timezone == "Europe/Moscow"
         assert sources.watch_url is None
+
+
+class TestExample:
+    FILE = Path(__file__).parents[2] / "config.ini.example"
+
+    def test_is_valid(self):
+        settings = load_settings({"config": str(self.FILE)}, HOME)
+        assert settings.warnings == ()
+        assert settings.database == DatabaseSettings(dbname="repodb")
+        assert settings.logging == LoggingSettings()
+
+    def test_shows_every_key_and_no_other(self):
+        shown = re.findall(r"^(?:# )?([a-z_]+) =", self.FILE.read_text(), re.MULTILINE)
+        known = {key for keys in _SECTIONS.values() for key in keys}
+        assert set(shown) == known
+        # Keys behind a remark sign must stand in the right section as well.
+        text = re.sub(r"^# ([a-z_]+ =)", r"\1", self.FILE.read_text(), flags=re.MULTILINE)
+        parser = configparser.ConfigParser(interpolation=None)
+        parser.read_string(text)
+        for section in parser.sections():
+            assert set(parser[section]) - set(parser.defaults()) <= set(_SECTIONS[section])
 
 
 class TestReadDatabase:

@@ -162,7 +162,7 @@ class TestFileDigests:
             Digester(["md5", "sha512"])
 
     def test_missing_file(self):
-        with pytest.raises(SourceError, match="^/nonexistent: cannot be read: No such file"):
+        with pytest.raises(SourceError, match=r"^/nonexistent: cannot be read: No such file"):
             file_digests("/nonexistent", ["md5"])
 
     def test_directory(self, tmp_path):

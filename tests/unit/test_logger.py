@@ -112,7 +112,9 @@ class TestConsole:
             terminal.truncate(0)
             terminal.seek(0)
             LOG.info("a line")
-            assert re.fullmatch(r"\r\x1b\[K\S+ \S+ a line\n\r\x1b\[Kreading: .*", terminal.getvalue())
+            assert re.fullmatch(
+                r"\r\x1b\[K\S+ \S+ a line\n\r\x1b\[Kreading: .*", terminal.getvalue()
+            )
 
 
 class TestFile:
@@ -173,7 +175,7 @@ class TestFile:
         with configured(LoggingSettings(to_file=True), tmp_path / "file" / "x.log"):
             LOG.info("goes on")
         first, second = capsys.readouterr().err.splitlines()
-        assert first.endswith("file/x.log: cannot be used for the log: Not a directory")
+        assert first.endswith("file/x.log: cannot be used for the log: File exists")
         assert second.endswith("goes on")
 
     def test_full_disk_is_said_once(self, capsys):

@@ -69,7 +69,9 @@ class TestBar:
     def test_known_total(self, clock):
         stream = Terminal()
         with Progress("reading", total=200, stream=stream) as progress:
-            assert last_drawn(stream).startswith("reading: [........................]   0% 0 of 200")
+            assert last_drawn(stream).startswith(
+                "reading: [........................]   0% 0 of 200"
+            )
             clock.now += 2
             progress.advance(50)
             assert last_drawn(stream) == (

@@ -1,0 +1,40 @@
+"""Databases for tests: embedded, fresh for every test."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from altrepodb.db.database import Database
+from altrepodb.db.embedded import open_embedded
+
+_NAME = "repodb"
+_WAIT_S = 10.0
+
+
+@pytest.fixture(scope="session")
+def schema_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A closed database with the full schema: copying it is four times as fast as creating it."""
+    directory = tmp_path_factory.mktemp("schema")
+    with open_embedded(directory, _NAME, _WAIT_S) as opened:
+        opened.query("SELECT 1")
+    return directory
+
+
+@pytest.fixture
+def database(schema_template: Path, tmp_path: Path) -> Iterator[Database]:
+    """A database with the full schema and no rows."""
+    directory = tmp_path / "database"
+    shutil.copytree(schema_template, directory, symlinks=True)
+    with open_embedded(directory, _NAME, _WAIT_S) as opened:
+        yield opened
+
+
+@pytest.fixture
+def empty_database(tmp_path: Path) -> Iterator[Database]:
+    """A database without any table."""
+    with open_embedded(tmp_path / "empty", _NAME, with_schema=False) as opened:
+        yield opened
