@@ -36,7 +36,8 @@ if [ -z "$$missing" ]; then \
 elif [ "$$(id -u)" -eq 0 ]; then \
     echo "installing Debian packages:$$missing"; \
     export DEBIAN_FRONTEND=noninteractive; \
-    apt-get -qq update && apt-get -qq install --no-install-recommends $$missing >/dev/null; \
+    { apt-get -qq update && apt-get -qq --yes --no-install-recommends install $$missing; } \
+        >/dev/null || echo "$(2) needs these Debian packages:$$missing" >&2; \
 else \
     echo "$(2) needs these Debian packages:$$missing" >&2; \
 fi

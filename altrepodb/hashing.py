@@ -34,7 +34,6 @@ __all__ = [
 ]
 
 _BUILD_TIME_BASE = 1_000_000_000
-_MASK_32 = (1 << 32) - 1
 _MASK_64 = (1 << 64) - 1
 _MAX_SIGNATURE_BYTES = 16384
 """librpm gives no signature of this length or more, and identities must equal those of librpm."""

@@ -61,9 +61,7 @@ class WorkerPool(Generic[Input, Output]):
         self._executor = executor
         self._lead = _LEAD_PER_WORKER * workers + 1
 
-    def map(
-        self, function: Callable[[Input], Output], inputs: Iterable[Input]
-    ) -> Iterator[Output]:
+    def map(self, function: Callable[[Input], Output], inputs: Iterable[Input]) -> Iterator[Output]:
         """The results of ``function`` over the inputs, in their order.
 
         The work starts at once. The first exception of a worker is raised in its place, and

@@ -102,8 +102,7 @@ class _Outcome:
     exit_code: int = 0
     error: str | None = None
     summary: DataclassInstance | None = None
-    traceback: str = ""
-    is_lock_held: bool = False
+    cause: BaseException | None = None
 
 
 class _UsageError(ConfigurationError):
@@ -238,7 +237,7 @@ def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
     try:
         arguments = make_parser(command).parse_args(given)
     except SystemExit as leave:
-        return _flushed(_exit_outcome(leave).exit_code)
+        return _flushed(_leave_code(leave))
     except _UsageError as error:
         _complain(f"{error.usage}{command.name}: error: {printable(str(error))}")
         outcome = _Outcome(error.exit_code, _one_line(error))
@@ -247,10 +246,7 @@ def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
         _hide_passwords(command, given, getattr(arguments, "password", None))
     with _stdout_kept_clean(arguments.json), _signals() as received:
         outcome = _run(command, arguments, started, received)
-    if outcome.traceback:
-        _complain(outcome.traceback.rstrip())
-    if outcome.error is not None and not (arguments.quiet and outcome.is_lock_held):
-        _complain(f"{command.name}: error: {outcome.error}")
+    _complain_about(command, arguments, outcome)
     return _report(command, outcome, started) if arguments.json else _flushed(outcome.exit_code)
 
 
@@ -266,13 +262,11 @@ def _run(
             try:
                 outcome = _completed(command.run(arguments, settings))
             except BaseException as error:
-                outcome = _failure(error, received, arguments.debug)
-                logger.error(
-                    "%s", outcome.error, exc_info=arguments.debug, extra={"on_console": False}
-                )
+                outcome = _failure(error, received)
+            _log_error(outcome, arguments.debug)
             _log_end(outcome, time.monotonic() - started)
     except BaseException as error:
-        outcome = _failure(error, received, arguments.debug)
+        outcome = _failure(error, received)
     return outcome
 
 
@@ -303,6 +297,13 @@ def _log_start(command: Command, arguments: argparse.Namespace, settings: Settin
         logger.info("%s", settings.database.describe())
     for warning in settings.warnings:
         logger.warning("%s", warning)
+
+
+def _log_error(outcome: _Outcome, debug: bool) -> None:
+    """For file and syslog; the console gets it as the last line of the run."""
+    if outcome.error is not None:
+        cause = outcome.cause if debug else None
+        logger.error("%s", outcome.error, exc_info=cause, extra={"on_console": False})
 
 
 def _log_end(outcome: _Outcome, seconds: float) -> None:
@@ -347,47 +348,54 @@ def _completed(summary: DataclassInstance | None) -> _Outcome:
     )
 
 
-def _failure(error: BaseException, received: Sequence[int], debug: bool) -> _Outcome:
+def _failure(error: BaseException, received: Sequence[int]) -> _Outcome:
     """Exit code and line of an exception.
 
     ``received`` holds the signals that came: what else goes wrong while they are obeyed is
     their consequence.
     """
-    text = _traceback(error) if debug else ""
+    code, line = _code_and_line(error)
     if received:
-        name = signal.Signals(received[0]).name
-        return _Outcome(_EXIT_SIGNAL + received[0], f"ended by {name}", traceback=text)
+        code, line = _EXIT_SIGNAL + received[0], f"ended by {signal.Signals(received[0]).name}"
+    return _Outcome(code, None if line is None else _one_line(line), cause=error)
+
+
+def _code_and_line(error: BaseException) -> tuple[int, str | None]:
     match error:
         case AltrepodbError():
-            is_lock_held = isinstance(error, LockHeldError)
-            return _Outcome(error.exit_code, _one_line(error), None, text, is_lock_held)
+            return error.exit_code, str(error)
         case KeyboardInterrupt():
-            return _Outcome(_EXIT_SIGNAL + signal.SIGINT, "interrupted", traceback=text)
+            return _EXIT_SIGNAL + signal.SIGINT, "interrupted"
+        case SystemExit(code=str() as text):
+            return _EXIT_FAILED, text
         case SystemExit():
-            return _exit_outcome(error)
+            return _leave_code(error), None
         case BrokenPipeError() if _is_reader_gone():
-            return _Outcome(_EXIT_SIGNAL + signal.SIGPIPE)
+            return _EXIT_SIGNAL + signal.SIGPIPE, None
         case OSError(filename=str() | bytes() as path, strerror=str() as reason):
-            return _Outcome(_EXIT_FAILED, _one_line(f"{os.fsdecode(path)}: {reason}"), None, text)
+            return _EXIT_FAILED, f"{os.fsdecode(path)}: {reason}"
         case _:
-            line = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            return _Outcome(_EXIT_FAILED, _one_line(line), None, text)
+            name = type(error).__name__
+            return _EXIT_FAILED, f"{name}: {error}" if str(error) else name
 
 
-def _exit_outcome(leave: SystemExit) -> _Outcome:
-    if leave.code is None or isinstance(leave.code, int):
-        return _Outcome(leave.code or 0)
-    return _Outcome(_EXIT_FAILED, _one_line(leave.code))
+def _leave_code(leave: SystemExit) -> int:
+    return leave.code if isinstance(leave.code, int) else 0
 
 
 def _one_line(text: object) -> str:
     return printable(" ".join(str(text).split()))
 
 
-def _traceback(error: BaseException) -> str:
-    import traceback
+def _complain_about(command: Command, arguments: argparse.Namespace, outcome: _Outcome) -> None:
+    """The one line of a failure, and before it the traceback if it is wanted."""
+    if outcome.error is None or (arguments.quiet and isinstance(outcome.cause, LockHeldError)):
+        return
+    if arguments.debug and outcome.cause is not None:
+        import traceback
 
-    return "".join(traceback.format_exception(error))
+        _complain("".join(traceback.format_exception(outcome.cause)).rstrip())
+    _complain(f"{command.name}: error: {outcome.error}")
 
 
 def _complain(text: str) -> None:

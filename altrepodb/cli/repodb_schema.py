@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ from altrepodb.db import open_database
 from altrepodb.errors import AltrepodbError, ConfigurationError, DatabaseError
 
 __all__ = ["COMMAND", "SchemaSummary", "main"]
+
+logger = logging.getLogger(__name__)
 
 _DESCRIPTION = """\
 Create, check and migrate the schema of the database.
@@ -92,8 +95,8 @@ def _create_database(settings: Settings) -> None:
         with open_database(elsewhere) as database:
             if (name,) not in database.query("SELECT name FROM system.databases"):
                 database.execute(f"CREATE DATABASE IF NOT EXISTS {quoted_identifier(name)}")
-    except DatabaseError:
-        pass
+    except DatabaseError as error:
+        logger.debug("%s: not created: %s", name, error)
 
 
 def _status(arguments: argparse.Namespace, settings: Settings) -> SchemaSummary:

@@ -56,7 +56,9 @@ class Database(Protocol):
         no statement at all. Raises as ``execute``.
         """
 
-    def temporary_table(self, name: str, structure: Mapping[str, str]) -> AbstractContextManager[str]:
+    def temporary_table(
+        self, name: str, structure: Mapping[str, str]
+    ) -> AbstractContextManager[str]:
         """A table in memory, seen by this connection alone, gone at the end of the block."""
 
     def close(self) -> None:

@@ -37,6 +37,8 @@ Encoder = Callable[[Sequence[Any]], bytes]
 
 
 def _variable_integer(value: int) -> bytes:
+    if value < 128:
+        return _SHORT_LENGTHS[value]
     encoded = bytearray()
     while value > 127:
         encoded.append(value & 127 | 128)
@@ -59,15 +61,17 @@ def _numbers_encoder(code: str) -> Encoder:
 
 
 def _encode_strings(values: Sequence[str | bytes]) -> bytes:
-    parts: list[bytes] = []
-    append = parts.append
-    for value in values:
-        if type(value) is not bytes:
-            value = text_bytes(value)
-        length = len(value)
-        append(_SHORT_LENGTHS[length] if length < 128 else _variable_integer(length))
-        append(value)
-    return b"".join(parts)
+    if set(map(type, values)) != {bytes}:
+        values = list(map(text_bytes, values))
+    lengths = list(map(len, values))
+    if max(lengths, default=0) < 128:
+        prefixes = list(map(_SHORT_LENGTHS.__getitem__, lengths))
+    else:
+        prefixes = list(map(_variable_integer, lengths))
+    interleaved: list[Any] = [b""] * (2 * len(lengths))
+    interleaved[::2] = prefixes
+    interleaved[1::2] = values
+    return b"".join(interleaved)
 
 
 def _fixed_strings_encoder(width: int) -> Encoder:
@@ -206,9 +210,20 @@ class NativeReader:
 
     def strings(self, count: int) -> list[str]:
         """Length-prefixed texts."""
-        return [
-            self.take(self.integer()).decode("utf-8", "surrogateescape") for _ in range(count)
-        ]
+        data, position = self._data, self._position
+        texts = []
+        for _ in range(count):
+            length = data[position] if position < len(data) else 128
+            if length < 128:
+                position += 1
+            else:
+                self._position = position
+                length, position = self.integer(), self._position
+            texts.append(data[position : position + length].decode("utf-8", "surrogateescape"))
+            position += length
+        self._position = position
+        self.take(0)
+        return texts
 
     def numbers(self, code: str, count: int) -> list[Any]:
         """Numbers of one width, given as a ``struct`` code."""
@@ -284,5 +299,7 @@ def iter_blocks(data: bytes) -> Iterator[dict[str, list[Any]]]:
         block: dict[str, list[Any]] = {}
         for _ in range(column_count):
             name, type_name = reader.strings(2)
+            if name in block:
+                raise DatabaseError(f"two columns of the answer are named {name!r}")
             block[name] = reader.column(parse_type(type_name), rows)
         yield block

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime, timezone
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from altrepodb.db.database import Columns, Parameters, Row
@@ -23,9 +23,17 @@ __all__ = ["ServerDatabase", "open_server"]
 _CONNECT_TIMEOUT_S = 10
 _STATEMENT_TIMEOUT_S = 3600
 _MAX_BLOCK_ROWS = 4_000_000
+_SETTINGS = {
+    "strings_as_bytes": True,
+    "insert_block_size": _MAX_BLOCK_ROWS,
+    # Times come in our own zone, and back from there, whatever the server's zone is.
+    "use_client_time_zone": True,
+}
 _STACK_TRACE = re.compile(r"\.?\s*Stack trace:.*", re.DOTALL)
 _LOST_CONNECTION_CODES = frozenset({3, 32, 101, 102, 209, 210})
 """Client-side codes of clickhouse-driver: unexpected end, unknown packet, network, timeout."""
+_BUSY_SERVER_CODES = frozenset({159, 202, 236, 252, 394})
+"""The server's own codes: too slow, too many queries, shutting down, too many parts, cancelled."""
 
 
 def _words(error: Exception) -> str:
@@ -50,31 +58,40 @@ class ServerDatabase:
 
     @contextmanager
     def _errors(self, subject: str) -> Iterator[None]:
-        """Turn the driver's exceptions into ours; the connection is dropped when it is lost."""
+        """Turn the driver's exceptions into ours. A connection that saw one is not used again."""
         from clickhouse_driver import errors
 
         try:
             yield
-        except (errors.NetworkError, errors.SocketTimeoutError, OSError, EOFError) as error:
+        except BaseException as error:
             self._client.disconnect()
-            raise DatabaseUnavailableError(f"{self._address}: {_words(error)}") from error
-        except errors.Error as error:
-            if error.code in _LOST_CONNECTION_CODES:
-                self._client.disconnect()
+            is_servers = isinstance(error, errors.ServerException)
+            temporary = _BUSY_SERVER_CODES if is_servers else _LOST_CONNECTION_CODES
+            if isinstance(error, OSError | EOFError) or getattr(error, "code", None) in temporary:
                 raise DatabaseUnavailableError(f"{self._address}: {_words(error)}") from error
-            raise DatabaseError(f"{subject}: {_words(error)}") from error
+            if isinstance(error, errors.Error):
+                raise DatabaseError(f"{subject}: {_words(error)}") from error
+            raise
 
     def connect(self) -> None:
-        """Connect if need be, and read times as UTC, whatever the server's zone."""
-        with self._errors(self._address):
-            self._client.connection.force_connect()
-        self._client.connection.server_info.session_timezone = "UTC"
+        """Connect, so that a server that cannot be used is found out early."""
+        self.query("SELECT 1")
+
+    def _send(self, subject: str, *arguments: Any, **options: Any) -> Any:
+        """Have the driver run a statement, on a connection that still is the one it was.
+
+        The driver would replace a lost connection in silence, and temporary tables with it.
+        """
+        connection = self._client.connection
+        with self._errors(subject):
+            if connection.connected and not connection.ping():
+                raise EOFError("the connection was lost")
+            return self._client.execute(*arguments, **options)
 
     def _run(self, statement: str, parameters: Parameters | None) -> tuple[Any, Any]:
         bound = bind_literals(statement, parameters or {})
-        self.connect()
-        with self._errors(" ".join(statement.split())[:60]):
-            answer = self._client.execute(bound, with_column_types=True)
+        subject = " ".join(statement.split())[:60]
+        answer = self._send(subject, bound, with_column_types=True)
         return answer if isinstance(answer, tuple) else ([], [])
 
     def execute(self, statement: str, parameters: Parameters | None = None) -> None:
@@ -96,8 +113,7 @@ class ServerDatabase:
         values = [_write_column(values, types[name]) for name, values in columns.items()]
         names = ", ".join(f"`{name}`" for name in columns)
         statement = f"INSERT INTO {quoted_identifier(table)} ({names}) VALUES"
-        with self._errors(f"INSERT INTO {table}"):
-            self._client.execute(statement, values, columnar=True)
+        self._send(f"INSERT INTO {table}", statement, values, columnar=True)
         return rows
 
     def _column_types(self, table: str) -> dict[str, ColumnType]:
@@ -141,18 +157,13 @@ def _read_value(value: Any, column_type: ColumnType) -> Any:
             key, item = column_type.nested
             return {_read_value(k, key): _read_value(v, item) for k, v in value.items()}
         case "DateTime" | "DateTime64":
-            return _timestamp(value)
+            return int(value.timestamp())
         case "Date" | "Date32" if isinstance(value, date):
             return (value - date(1970, 1, 1)).days
         case name if name.startswith("Enum") and isinstance(value, bytes):
             return value.decode()
         case _:
             return value
-
-
-def _timestamp(value: datetime) -> int:
-    """Whole seconds; ``connect`` has the driver read every time as UTC."""
-    return int((value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp())
 
 
 def _write_column(values: Sequence[Any], column_type: ColumnType) -> Sequence[Any]:
@@ -194,7 +205,7 @@ def open_server(settings: DatabaseSettings) -> Iterator[ServerDatabase]:
         ca_certs=settings.ca_certs,
         connect_timeout=_CONNECT_TIMEOUT_S,
         send_receive_timeout=_STATEMENT_TIMEOUT_S,
-        settings={"strings_as_bytes": True, "insert_block_size": _MAX_BLOCK_ROWS},
+        settings=_SETTINGS,
     )
     database = ServerDatabase(client, settings.dbname, f"{settings.host}:{settings.port}")
     try:

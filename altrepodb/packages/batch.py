@@ -61,8 +61,8 @@ _DEPENDENCIES = {
     "provide": (tags.PROVIDE_NAMES, tags.PROVIDE_VERSIONS, tags.PROVIDE_FLAGS),
 }
 _FILE_TEXTS = {
-    "linktos": tags.FILE_LINK_TOS, "usernames": tags.FILE_USER_NAMES, "groupnames": tags.FILE_GROUP_NAMES,
-    "langs": tags.FILE_LANGS,
+    "linktos": tags.FILE_LINK_TOS, "usernames": tags.FILE_USER_NAMES,
+    "groupnames": tags.FILE_GROUP_NAMES, "langs": tags.FILE_LANGS,
 }  # fmt: skip
 _FILE_NUMBERS = {
     "modes": ("H", tags.FILE_MODES), "rdevs": ("H", tags.FILE_RDEVS),
@@ -360,4 +360,3 @@ def _add_self_provide(
         names.append(name)
         versions.append(evr)
         flags.append(_SENSE_EQUAL)
-

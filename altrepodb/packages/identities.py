@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from altrepodb.db.database import Database
 from altrepodb.packages.batch import PackageBatch
@@ -83,7 +84,7 @@ def find_identities(database: Database, sources: Sequence[PackageSource]) -> Ide
 
 def _find(database: Database, sources: Sequence[PackageSource]) -> Iterator[tuple[bytes, int]]:
     structure = {"by_md5": "UInt8", "md5": "FixedString(16)", "sha256": "FixedString(32)"}
-    columns = {
+    columns: dict[str, list[Any]] = {
         "by_md5": [int(source.md5 is not None) for source in sources],
         "md5": [source.md5 or b"" for source in sources],
         "sha256": [source.sha256 or b"" for source in sources],

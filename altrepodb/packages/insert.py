@@ -74,9 +74,15 @@ ARRAY JOIN
     verifyflags AS verifyflag, devices AS device, sizes AS size
 """
 
+# Names of files hardly ever repeat within a batch, names of directories do.
 _INSERT_FILE_NAMES = f"""
 INSERT INTO FileNames (fn_name)
-SELECT DISTINCT arrayJoin([name, substring(name, 1, length(name) - position(reverse(name), '/'))])
+SELECT arrayJoin(splitByChar('\\0', names)) FROM {_JOINED_FILES}
+"""
+
+_INSERT_DIRECTORY_NAMES = f"""
+INSERT INTO FileNames (fn_name)
+SELECT DISTINCT substring(name, 1, length(name) - position(reverse(name), '/'))
 FROM (SELECT arrayJoin(splitByChar('\\0', names)) AS name FROM {_JOINED_FILES})
 """
 
@@ -126,6 +132,7 @@ class PackageWriter:
         with self._database.temporary_table(_JOINED_FILES, _JOINED_FILES_STRUCTURE) as joined:
             self._database.insert(joined, _columns(FILE_COLUMNS, batch.files))
             self._database.execute(_INSERT_FILE_NAMES)
+            self._database.execute(_INSERT_DIRECTORY_NAMES)
             self._database.execute(_INSERT_FILES)
         self.inserted["Files"] += batch.file_count
 

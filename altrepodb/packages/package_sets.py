@@ -225,9 +225,7 @@ def _remove_flat_copy(database: Database, name: str, date: int) -> None:
     )
 
 
-def _complete_flat_copy(
-    database: Database, name: str, date: int, nodes: Sequence[UUID]
-) -> bool:
+def _complete_flat_copy(database: Database, name: str, date: int, nodes: Sequence[UUID]) -> bool:
     """Bring StaticLastPackages to what the root's insert would have copied."""
     members = {"nodes": list(nodes)}
     state = {"name": name, "date": date}
@@ -276,4 +274,3 @@ def _is_alive(host: str, process: int, process_start: int, age_s: int) -> bool:
     if process == os.getpid():
         return False
     return process_start != 0 and _process_start(process) == process_start
-

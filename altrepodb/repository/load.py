@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from altrepodb.db.database import Database
 from altrepodb.errors import AlreadyLoadedError, SourceError
@@ -24,9 +25,12 @@ from altrepodb.packages.read import PackageSource, ReadOptions, check_files, rea
 from altrepodb.progress import Progress
 from altrepodb.repository.members import RepositoryMembers, collect_members
 from altrepodb.repository.tree import ListContent, RepositoryTree, read_list, read_tree
+from altrepodb.rpm.package_file import printable
 from altrepodb.workers import WorkerPool
 
 __all__ = ["RepositoryOptions", "RepositoryScan", "RepositorySummary", "load_repository", "scan"]
+
+Pool = WorkerPool[Any, Any]
 
 logger = logging.getLogger("altrepodb.repo")
 
@@ -78,7 +82,7 @@ class RepositoryScan:
     lists: Iterator[ListContent]
 
 
-def scan(options: RepositoryOptions, pool: WorkerPool) -> RepositoryScan:
+def scan(options: RepositoryOptions, pool: Pool) -> RepositoryScan:
     """Look at the tree and let the workers begin with its lists.
 
     Raises SourceError when the tree is no sound repository.
@@ -88,7 +92,7 @@ def scan(options: RepositoryOptions, pool: WorkerPool) -> RepositoryScan:
 
 
 def load_repository(
-    options: RepositoryOptions, scanned: RepositoryScan, database: Database, pool: WorkerPool
+    options: RepositoryOptions, scanned: RepositoryScan, database: Database, pool: Pool
 ) -> RepositorySummary:
     """Load a repository so that readers see its package set completely or not at all.
 
@@ -224,13 +228,13 @@ def _link_to_sources(
         batch.links[row] = source_hashes.get(source_name, 0)
         if batch.links[row] or arch == _AREPO_ARCH.encode():
             continue
-        message = "%s: source package %s is not in the repository"
-        names = [
-            name.decode("utf-8", "backslashreplace") for name in (file_name, source_name or b"''")
-        ]
+        message = (
+            f"{printable(file_name)}: its source package"
+            f" {printable(source_name) or '(not named)'} is not in the repository"
+        )
         if strict:
-            raise SourceError(message % tuple(names))
-        logger.warning(message, *names)
+            raise SourceError(message)
+        logger.warning("%s", message)
         summary.missing_sources += 1
 
 
@@ -289,9 +293,7 @@ def _attributes(depth: int, kind: str, size: int, **further: str) -> dict[str, s
     return {**common, **further}
 
 
-def _hashes(
-    identities: Identities, members: Mapping[bytes, PackageSource]
-) -> frozenset[int]:
+def _hashes(identities: Identities, members: Mapping[bytes, PackageSource]) -> frozenset[int]:
     hashes = {name: identities.get(source) for name, source in members.items()}
     missing = next((name for name, pkg_hash in hashes.items() if not pkg_hash), None)
     if missing is not None:

@@ -10,7 +10,6 @@ from itertools import chain
 from altrepodb.errors import SourceError
 from altrepodb.packages.read import PackageSource
 from altrepodb.repository.tree import SOURCE_HASH_LIST, ListContent, RepositoryTree
-from altrepodb.rpm.apt_lists import ListedPackage
 from altrepodb.rpm.package_file import printable
 
 __all__ = ["RepositoryMembers", "collect_members"]
@@ -40,7 +39,9 @@ def collect_members(tree: RepositoryTree, lists: Iterable[ListContent]) -> Repos
     Raises SourceError when two lists disagree about a file.
     """
     contents = list(lists)
-    digests = {content.file.arch: content.digests for content in contents if content.file.kind == "hash"}
+    digests = {
+        content.file.arch: content.digests for content in contents if content.file.kind == "hash"
+    }
     source_digests = digests.get(SOURCE_HASH_LIST, {})
     warnings: list[str] = []
     sources: dict[bytes, PackageSource] = {}
@@ -48,34 +49,32 @@ def collect_members(tree: RepositoryTree, lists: Iterable[ListContent]) -> Repos
     for content in contents:
         file = content.file
         if file.kind == "source":
-            for package in content.packages:
-                path = tree.source_path(package.file_name)
-                member = _member(path, package, source_digests)
-                _add(sources, package.file_name, member, file.path.as_posix())
+            _add(sources, content, tree.source_directory, source_digests)
         elif file.kind == "binary":
             members = components.setdefault((file.arch, file.component), {})
-            for package in content.packages:
-                path = tree.binary_path(file.arch, file.component, package.file_name)
-                member = _member(path, package, digests.get(file.arch, {}))
-                _add(members, package.file_name, member, file.path.as_posix())
+            directory = tree.binary_directory(file.arch, file.component)
+            _add(members, content, directory, digests.get(file.arch, {}))
     _add_unlisted_sources(tree, sources, source_digests, warnings)
     ignored = _count_unlisted_binaries(digests, components)
     return RepositoryMembers(sources, components, ignored, warnings)
 
 
-def _member(path: bytes, package: ListedPackage, digests: dict[bytes, bytes]) -> PackageSource:
-    sha256 = digests.get(package.file_name, package.sha256)
-    return PackageSource(path, package.size, package.md5, sha256, package.blake2b)
-
-
 def _add(
-    members: dict[bytes, PackageSource], name: bytes, member: PackageSource, list_name: str
+    members: dict[bytes, PackageSource],
+    content: ListContent,
+    directory: bytes,
+    digests: dict[bytes, bytes],
 ) -> None:
-    present = members.setdefault(name, member)
-    if present.md5 != member.md5 or present.size != member.size:
-        raise SourceError(
-            f"{printable(list_name)}: {printable(name)} differs from what another list says"
-        )
+    """Add the packages of one list to a set, which may have them from another list already."""
+    for name, size, md5, sha256, blake2b in content.packages:
+        path = os.path.join(directory, name)
+        member = PackageSource(path, size, md5, digests.get(name, sha256), blake2b)
+        present = members.setdefault(name, member)
+        if present.md5 != md5 or present.size != size:
+            raise SourceError(
+                f"{printable(content.file.path.as_posix())}: {printable(name)}"
+                " differs from what another list says"
+            )
 
 
 def _add_unlisted_sources(
@@ -88,7 +87,7 @@ def _add_unlisted_sources(
     for name, sha256 in digests.items():
         if name in sources:
             continue
-        path = tree.source_path(name)
+        path = os.path.join(tree.source_directory, name)
         if os.path.isfile(path):
             sources[name] = PackageSource(path, None, None, sha256, None)
         else:

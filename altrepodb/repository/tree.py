@@ -93,12 +93,14 @@ class RepositoryTree:
     def components(self) -> list[str]:
         return sorted({name for arch in self.architectures for name in arch.components})
 
-    def source_path(self, file_name: bytes) -> bytes:
-        return os.path.join(os.fsencode(self.root), b"files", b"SRPMS", file_name)
+    @property
+    def source_directory(self) -> bytes:
+        """Where the source packages lie."""
+        return os.fsencode(self.root / "files" / "SRPMS")
 
-    def binary_path(self, arch: str, component: str, file_name: bytes) -> bytes:
-        directory = os.fsencode(self.root / arch / f"RPMS.{component}")
-        return os.path.join(directory, file_name)
+    def binary_directory(self, arch: str, component: str) -> bytes:
+        """Where the packages of a component lie, or links to them."""
+        return os.fsencode(self.root / arch / f"RPMS.{component}")
 
 
 def read_tree(root: Path, accept_bad_checksums: bool = False) -> RepositoryTree:

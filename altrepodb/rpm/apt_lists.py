@@ -27,9 +27,11 @@ from altrepodb.rpm.package_file import printable
 
 __all__ = ["ListedPackage", "Release", "read_hash_list", "read_package_list", "read_release"]
 
+_MAX_LIST_BYTES = 4 << 30
 _MAX_LIST_PACKAGES = 2_000_000
-_MAX_RELEASE_BYTES = 16 * 1024 * 1024
-_MAX_HASH_LINE_BYTES = 4096
+_MAX_RELEASE_BYTES = 1024 * 1024
+_MAX_LINE_BYTES = 4096
+_MAX_FILE_NAME_BYTES = 255
 _READ_BYTES = 1024 * 1024
 
 
@@ -45,7 +47,8 @@ class ListedPackage(NamedTuple):
 
 def checked_file_name(name: bytes, source: str) -> bytes:
     """A name from a list, which must not lead out of its directory. Raises SourceError."""
-    if not name or b"/" in name or name in (b".", b".."):
+    is_plain = b"/" not in name and b"\0" not in name and name not in (b"", b".", b"..")
+    if not is_plain or len(name) > _MAX_FILE_NAME_BYTES:
         raise SourceError(f"{source}: {name[:100]!r} is no file name")
     return name
 
@@ -53,13 +56,18 @@ def checked_file_name(name: bytes, source: str) -> bytes:
 def _iter_content(path: Path) -> Iterator[bytes]:
     """The decompressed bytes of an xz file. Raises SourceError that names it."""
     name = printable(path.as_posix())
+    size = 0
     try:
         with path.open("rb") as source:
             start = source.read(6)
             source.seek(0)
             if compressor_of(start) != "xz":
                 raise SourceError(f"{name}: not an xz file")
-            yield from iter_decompressed(source, "xz", name)
+            for chunk in iter_decompressed(source, "xz", name):
+                size += len(chunk)
+                if size > _MAX_LIST_BYTES:
+                    raise SourceError(f"{name}: more than {_MAX_LIST_BYTES} bytes decompressed")
+                yield chunk
     except OSError as error:
         raise SourceError(f"{name}: {error.strerror}") from error
 
@@ -132,9 +140,9 @@ def _iter_lines(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
     rest = b""
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
+        if max(map(len, lines), default=0) > _MAX_LINE_BYTES or len(rest) > _MAX_LINE_BYTES:
+            raise SourceError(f"{name}: line of more than {_MAX_LINE_BYTES} bytes")
         yield from lines
-        if len(rest) > _MAX_HASH_LINE_BYTES:
-            raise SourceError(f"{name}: line of more than {_MAX_HASH_LINE_BYTES} bytes")
     if rest:
         yield rest
 
@@ -237,7 +245,7 @@ def _parse_release(content: bytes, name: str) -> Release:
     checksums: dict[str, _Checksum] = {}
     section: tuple[str, int] | None = None
     has_blake2b = False
-    for number, line in enumerate(content.splitlines(), 1):
+    for number, line in enumerate(_iter_lines(iter([content]), name), 1):
         if section is not None and line.startswith(b" "):
             parsed = _checksum(line, *section)
             if parsed is None:

@@ -39,6 +39,8 @@ _CHAR, _INT8, _INT16, _INT32, _INT64, _STRING, _BIN, _STRING_ARRAY, _I18N_STRING
 _INTEGER_CODES = {_CHAR: "B", _INT8: "B", _INT16: "H", _INT32: "I", _INT64: "Q"}
 _TEXT_TYPES = frozenset({_STRING, _STRING_ARRAY, _I18N_STRING})
 _REGION_TAGS = (61, 62, 63)
+_MAX_TEXTS = 2_000_000
+"""In one array: an object each takes many times the memory of the shortest text in a file."""
 _SWAP = sys.byteorder == "little"
 
 
@@ -104,8 +106,9 @@ def _check_index(
         raise SourceError(f"{name}: header entry of unknown type {max(types)}")
     if max(offsets) > size:
         raise SourceError(f"{name}: header entry at {max(offsets)} beyond {size} bytes of data")
-    if max(counts) > size:
-        raise SourceError(f"{name}: header entry of {max(counts)} values in {size} bytes of data")
+    # Entries never share their data, so a small header cannot stand for a large one.
+    if sum(counts) > size:
+        raise SourceError(f"{name}: header entries of {sum(counts)} values in {size} bytes")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,6 +176,8 @@ class Header:
         type_, offset, count = entry
         if type_ == _STRING:
             return self.string(tag), 1
+        if count > _MAX_TEXTS:
+            raise self._broken(tag, f"{count} texts, limit {_MAX_TEXTS}")
         # An array normally ends where the next entry begins, save for alignment.
         following = bisect_right(self.offsets, offset)
         end = self.offsets[following] if following < len(self.offsets) else offset

@@ -6,6 +6,7 @@ padding to a multiple of 8, the main header, and the payload up to the end of th
 
 from __future__ import annotations
 
+import binascii
 import hashlib
 import os
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ class PackageFile:
         header = self.header if tags.SIGNATURE_SHA1 in self.header else self.signature
         text = header.string(tags.SIGNATURE_SHA1)
         try:
-            digest = bytes.fromhex(text.decode("ascii"))
+            digest = binascii.unhexlify(text)
         except ValueError:
             digest = b""
         if text and len(digest) != 20:
@@ -170,7 +171,8 @@ def open_package(path: str | bytes | os.PathLike[str]) -> Iterator[PackageFile]:
     """
     name = printable(os.fspath(path))
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Without waiting: a named pipe is refused by the first read, since it has no positions.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise SourceError(f"{name}: {error.strerror}") from error
     try:

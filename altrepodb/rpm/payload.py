@@ -8,8 +8,11 @@ more. See ``lib/cpio.c`` and ``lib/rpmfi.c`` of rpm for the latter.
 from __future__ import annotations
 
 import os
+import struct
+from binascii import unhexlify
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import BinaryIO
 
 from altrepodb.errors import SourceError
@@ -22,13 +25,16 @@ __all__ = ["SpecFile", "read_spec_file"]
 
 MAX_SPEC_BYTES = 16 * 1024 * 1024
 _UNSTATED_PAYLOAD_BYTES = 4 << 30
+_MAX_PAYLOAD_BYTES = 32 << 30
+"""Whatever the package states: reading this much takes minutes."""
 _PAYLOAD_SLACK_BYTES = 1 << 20
 _MAX_NAME_BYTES = 4096
 _NEWC_MAGICS = (b"070701", b"070702")
 _STRIPPED_MAGIC = b"07070X"
 _TRAILER = b"TRAILER!!!"
-_FILE_FLAG_SPEC = 32
-_TYPE_MASK, _TYPE_REGULAR = 0o170000, 0o100000
+_FILE_FLAG_SPEC, _FILE_FLAG_GHOST = 32, 64
+_TYPE_MASK, _TYPE_REGULAR, _TYPE_LINK = 0o170000, 0o100000, 0o120000
+_TYPES_WITH_DATA = (_TYPE_REGULAR, _TYPE_LINK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,8 @@ class _FileList:
         long_sizes = header.integers(tags.LONG_FILE_SIZES)
         self.sizes = long_sizes if long_sizes else header.integers(tags.FILE_SIZES)
         self.flags = header.integers(tags.FILE_FLAGS)
+        self._inodes = header.integers(tags.FILE_INODES)
+        self._devices = header.integers(tags.FILE_DEVICES)
 
     def flagged_spec(self) -> bytes | None:
         """The first file that is flagged as the spec file."""
@@ -118,22 +126,40 @@ class _FileList:
         arrays = (self.names, self.modes, self.mtimes, self.sizes)
         if index >= min(map(len, arrays)):
             raise SourceError(f"{name}: payload names file {index}, which the header lacks")
+        links = self._links.get(index, [])
+        has_data = index == links[-1] if links else self._type(index) in _TYPES_WITH_DATA
         return _Entry(
-            self.names[index], self.modes[index], self.mtimes[index], self.sizes[index], None
+            self.names[index],
+            self.modes[index],
+            self.mtimes[index],
+            self.sizes[index] if has_data else 0,
+            (links[0], 0, 0) if links else None,
         )
+
+    def _type(self, index: int) -> int:
+        return self.modes[index] & _TYPE_MASK
+
+    @cached_property
+    def _links(self) -> dict[int, list[int]]:
+        """The files that are one with each file that has several names."""
+        groups: dict[tuple[int, int], list[int]] = {}
+        places = zip(self._inodes, self._devices, self.modes, self.flags, strict=False)
+        for index, (inode, device, mode, flags) in enumerate(places):
+            if inode and mode & _TYPE_MASK == _TYPE_REGULAR and not flags & _FILE_FLAG_GHOST:
+                groups.setdefault((inode, device), []).append(index)
+        return {index: group for group in groups.values() if len(group) > 1 for index in group}
 
 
 def _read_entry(stream: _Stream, files: _FileList, name: str) -> _Entry:
     magic = stream.take(6)
     try:
         if magic == _STRIPPED_MAGIC:
-            index = int(stream.take(8), 16)
+            index = int.from_bytes(unhexlify(stream.take(8)), "big")
             stream.skip(2)
             return files.entry(index, name)
         if magic not in _NEWC_MAGICS:
             raise SourceError(f"{name}: payload has {magic!r} where a cpio entry should be")
-        digits = stream.take(104)
-        fields = [int(digits[start : start + 8], 16) for start in range(0, 104, 8)]
+        fields = struct.unpack(">13I", unhexlify(stream.take(104)))
     except ValueError:
         raise SourceError(f"{name}: payload has a cpio entry of no hexadecimal digits") from None
     inode, mode, _, _, link_count, mtime, size, major, minor, _, _, name_size, _ = fields
@@ -182,7 +208,8 @@ def read_spec_file(package: PackageFile) -> SpecFile | None:
     ``*.spec`` or ``spec``. Reading stops there. Raises SourceError, naming the package, when
     the payload is damaged before that.
     """
-    limit = (package.archive_size or _UNSTATED_PAYLOAD_BYTES) + _PAYLOAD_SLACK_BYTES
+    stated = package.archive_size or _UNSTATED_PAYLOAD_BYTES
+    limit = min(stated + _PAYLOAD_SLACK_BYTES, _MAX_PAYLOAD_BYTES)
     with _payload_file(package) as source:
         start = source.peek(6)[:6] if hasattr(source, "peek") else b""
         chunks = iter_decompressed(source, _compressor(start, package), package.name)

@@ -77,7 +77,8 @@ def source_changelog(source: SourceBlueprint) -> list[ChangelogEntry]:
     for i in range(1 + source.changes):
         version = f"{source.major}.{max(minor - i // 3, 0)}-alt{1 + -i % 3}"
         entries.append(_changelog_entry(rng, source, noon(time), version))
-        time -= int(rng.expovariate(1 / 50) * _DAY)
+        # A long history must not reach back before 1970.
+        time = max(time - int(rng.expovariate(1 / 50) * _DAY), _DAY)
     for step in range(1, len(source.builds)):
         build = replace(source, builds=source.builds[: step + 1])
         version = f"{build.version}-{build.release}"

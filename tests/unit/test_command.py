@@ -502,6 +502,20 @@ class TestOutput:
         assert "ERROR" in text
         assert "ValueError: x" in text
 
+    def test_log_file_of_a_partial_run(self, tmp_path, monkeypatch):
+        @dataclass
+        class Partial:
+            exit_code: int = 1
+            error: str = "p10: not loaded"
+
+        (tmp_path / "c.ini").write_text("[LOGGING]\nlog_to_file = yes\n")
+        monkeypatch.setenv("HOME", str(tmp_path))
+        command = make_command(lambda *_: Partial(), log_file=lambda _: "x.log")
+        assert run_command(command, ["--quiet", "-c", str(tmp_path / "c.ini")]) == 1
+        text = (tmp_path / "altrepodb" / "x.log").read_text()
+        assert re.search(r"ERROR .* p10: not loaded\n", text)
+        assert " result=failed elapsed=" in text
+
     def test_help_to_a_closed_pipe(self, sample):
         reader, writer = os.pipe()
         os.close(reader)

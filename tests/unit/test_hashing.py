@@ -118,6 +118,13 @@ def test_squashfs_hash():
     assert squashfs_hash(bytes(range(20)), 1650000000, 2000000000) == 2791728746242113324
 
 
+@pytest.mark.parametrize("number", [0, 1, 255, 256, 2**32 - 1, 2**32, 2**63])
+def test_shortest_bytes(number):
+    encoded = hashing._shortest_bytes(number)
+    assert int.from_bytes(encoded, "little") == number
+    assert not encoded.endswith(b"\0")
+
+
 class TestFileDigests:
     @pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20])
     def test_equal_to_hashlib(self, tmp_path, size):
