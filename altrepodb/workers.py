@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from altrepodb.errors import AltrepodbError
 
@@ -54,7 +54,7 @@ def _start_worker(parent: int) -> None:
             os._exit(1)
 
 
-class WorkerPool(Generic[Input, Output]):
+class WorkerPool:
     """Runs functions of one argument in worker processes; see ``worker_pool``."""
 
     def __init__(self, executor: ProcessPoolExecutor, workers: int) -> None:
@@ -103,7 +103,7 @@ class WorkerPool(Generic[Input, Output]):
 
 
 @contextmanager
-def worker_pool(workers: int) -> Iterator[WorkerPool[Input, Output]]:
+def worker_pool(workers: int) -> Iterator[WorkerPool]:
     """Start ``workers`` processes; they end with the block, or with this process."""
     can_fork = _ENGINE_MODULE not in sys.modules
     context = multiprocessing.get_context("fork" if can_fork else "forkserver")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -171,9 +172,23 @@ def open_embedded(
             database.close()
 
 
+@contextmanager
+def _without_pyarrow() -> Iterator[None]:
+    """chdb takes pyarrow along where it finds it, which is a third of its start; we need none."""
+    if "pyarrow" in sys.modules:
+        yield
+        return
+    sys.modules["pyarrow"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["pyarrow"]
+
+
 def _start_session(directory: Path) -> Any:
     try:
-        from chdb.session import Session
+        with _without_pyarrow():
+            from chdb.session import Session
     except ImportError as error:
         raise ConfigurationError(
             f"{directory}: the embedded database needs chdb: pip install 'altrepodb[embedded]'"

@@ -8,7 +8,7 @@ from altrepodb.db.database import Database, Parameters
 from altrepodb.db.parameters import quoted_identifier
 from altrepodb.errors import DatabaseError
 
-__all__ = ["delete_rows"]
+__all__ = ["delete_rows", "wait_for_deletions"]
 
 _POLL_S = 0.02
 _TIMEOUT_S = 3600.0
@@ -39,7 +39,7 @@ def delete_rows(
     ((count,),) = database.query(_filled(_COUNT, named), parameters)
     if count:
         database.execute(_filled(_DELETE, named), parameters)
-        _wait(database, table)
+        wait_for_deletions(database, table)
     return int(count)
 
 
@@ -48,7 +48,11 @@ def _filled(statement: str, named: dict[str, str]) -> str:
     return statement.replace("{table}", named["table"]).replace("{condition}", named["condition"])
 
 
-def _wait(database: Database, table: str) -> None:
+def wait_for_deletions(database: Database, table: str) -> None:
+    """Wait until no deletion is under way in a table, also one that a killed process began.
+
+    Raises DatabaseError when the engine cannot finish it.
+    """
     has_reason = database.version >= _FIRST_VERSION_WITH_REASON
     statement = _UNFINISHED if has_reason else _UNFINISHED_WITHOUT_REASON
     parameters = {"database": database.name, "table": table}

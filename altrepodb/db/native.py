@@ -9,6 +9,7 @@ All numbers are little-endian. Python values: integers, floats, ``str``/``bytes`
 
 from __future__ import annotations
 
+import re
 import struct
 import sys
 from array import array
@@ -32,6 +33,8 @@ _NUMBERS = {
 _ENUMS = {"Enum8": "b", "Enum16": "h"}
 _INDEX_TYPES = ("UInt8", "UInt16", "UInt32", "UInt64")
 _SHORT_LENGTHS = [bytes([length]) for length in range(128)]
+_BLANKS = {"String": b"", "FixedString": b"", "UUID": UUID(int=0)}
+_LOW_CARDINALITY = re.compile(r"LowCardinality\(((?:[^()]|\([^()]*\))*)\)")
 
 Encoder = Callable[[Sequence[Any]], bytes]
 
@@ -118,7 +121,7 @@ def _arrays_encoder(element: ColumnType) -> Encoder:
 
 def _nullables_encoder(element: ColumnType) -> Encoder:
     encode_elements = _encoder(element)
-    blank: Any = "" if element.name == "String" else 0
+    blank: Any = _BLANKS.get(element.name, 0)
 
     def encode(values: Sequence[Any]) -> bytes:
         nulls = bytes(value is None for value in values)
@@ -149,9 +152,10 @@ def _encoder(column_type: ColumnType) -> Encoder:
             raise DatabaseError(f"columns of type {name} cannot be written")
 
 
+@lru_cache(maxsize=4096)
 def _plain_type(type_name: str) -> str:
     """The type under which a column is sent: the engine builds dictionaries itself."""
-    return type_name.replace("LowCardinality(String)", "String")
+    return _LOW_CARDINALITY.sub(r"\1", type_name)
 
 
 @lru_cache(maxsize=4096)
@@ -173,7 +177,13 @@ def encode_block(types: Mapping[str, str], columns: Mapping[str, Sequence[Any]])
         type_name = _plain_type(types[name])
         try:
             encoded = _column_encoder(type_name)(values)
-        except (struct.error, TypeError, AttributeError, OverflowError) as error:
+        except (
+            struct.error,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            UnicodeError,
+        ) as error:
             raise DatabaseError(f"column {name} of type {type_name}: {error}") from error
         parts += [_encode_strings([name, type_name]), encoded]
     return b"".join(parts)

@@ -47,6 +47,8 @@ _NEEDED_FUNCTIONS = (
     "now64",
     "toUInt32OrZero",
 )
+_COMPLETE_SINCE = (23,)
+"""From this version on the engine need not be asked what it knows."""
 _LOADER_PRIVILEGES = ("SELECT", "INSERT", "OPTIMIZE", "ALTER DELETE")
 _PLAIN_NAME = re.compile(r"[^\x00-\x1f\x7f]+")
 
@@ -69,6 +71,8 @@ def missing_features(database: Database) -> list[str]:
 
 
 def _require_features(database: Database) -> None:
+    if database.version >= _COMPLETE_SINCE:
+        return
     lacking = missing_features(database)
     if lacking:
         version = ".".join(map(str, database.version))
@@ -89,8 +93,7 @@ def applied_migrations(database: Database) -> dict[str, str]:
 
 def pending_migrations(database: Database) -> list[Migration]:
     """The files that are not applied yet, in order."""
-    applied = applied_migrations(database)
-    return [migration for migration in read_migrations() if migration.name not in applied]
+    return read_migrations(leave_out=applied_migrations(database).keys())
 
 
 def migrate(database: Database) -> list[str]:

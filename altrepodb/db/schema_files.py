@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,7 +129,12 @@ def _read_migration(path: Path) -> Migration:
     return Migration(path.stem, hashlib.sha256(content).hexdigest(), statements)
 
 
-def read_migrations(directory: Path | None = None) -> list[Migration]:
-    """All schema files of a directory (the project's own by default), in order of number."""
+def read_migrations(
+    directory: Path | None = None, leave_out: Collection[str] = ()
+) -> list[Migration]:
+    """The schema files of a directory (the project's own by default), in order of number.
+
+    Files whose names (without suffix) are to be left out are not even opened.
+    """
     files = (directory or schema_directory()).glob(_MIGRATION_FILES)
-    return [_read_migration(path) for path in sorted(files)]
+    return [_read_migration(path) for path in sorted(files) if path.stem not in leave_out]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from altrepodb.config import DatabaseSettings
 
 __all__ = ["ServerDatabase", "open_server"]
+
+# What the driver logs with a traceback it also raises.
+logging.getLogger("clickhouse_driver").addHandler(logging.NullHandler())
 
 _CONNECT_TIMEOUT_S = 10
 _STATEMENT_TIMEOUT_S = 3600
@@ -75,7 +79,7 @@ class ServerDatabase:
 
     def connect(self) -> None:
         """Connect, so that a server that cannot be used is found out early."""
-        self.query("SELECT 1")
+        self._send(self._address, "SELECT 1")
 
     def _send(self, subject: str, *arguments: Any, **options: Any) -> Any:
         """Have the driver run a statement, on a connection that still is the one it was.

@@ -70,6 +70,9 @@ _FILE_NUMBERS = {
     "verifyflags": ("I", tags.FILE_VERIFY_FLAGS), "devices": ("I", tags.FILE_DEVICES),
 }  # fmt: skip
 _LARGEST = {"H": 0xFFFF, "I": 0xFFFFFFFF}
+_MAX_NAMES_BYTES = 64 * 1024 * 1024
+"""A few bytes in a header repeat the name of a directory; no package comes near to this."""
+_MAX_CACHED_CHANGELOG_BYTES = 256 * 1024
 _FILE_DIGEST_MD5 = 1
 _SENSE_EQUAL = 8
 _AREPO_PREFIX = b"i586-"
@@ -242,7 +245,9 @@ def _add_changelog(batch: PackageBatch, header: Header) -> tuple[list[Any], ...]
         texts = b"\0".join(texts.split(b"\0")[:count])
     if not count:
         return [], [], [], []
-    columns, by_hash = _changelog(_numbers_of_width("I", times).tobytes(), names, texts)
+    is_usual = len(texts) <= _MAX_CACHED_CHANGELOG_BYTES
+    columns_of = _changelog if is_usual else _changelog.__wrapped__
+    columns, by_hash = columns_of(_numbers_of_width("I", times).tobytes(), names, texts)
     batch.changelog.update(by_hash)
     return columns
 
@@ -252,14 +257,14 @@ def _numbers_of_width(code: str, values: array[int]) -> array[int]:
     if values.typecode == code:
         return values
     largest = _LARGEST[code]
-    return array(code, [min(value, largest) for value in values])
+    return array(code, (min(value, largest) for value in values))
 
 
-def _file_names(header: Header) -> list[bytes]:
-    """Full names of the files, directory and base name joined as they are."""
+def _file_names(header: Header) -> tuple[bytes, int]:
+    """Full names of the files (directory and base name) joined with NUL bytes, and their number."""
     base_names = header.strings(tags.BASE_NAMES)
     if not base_names:
-        return header.strings(tags.OLD_FILE_NAMES)
+        return header.joined_strings(tags.OLD_FILE_NAMES)
     directories = header.strings(tags.DIRECTORY_NAMES)
     indexes = header.integers(tags.DIRECTORY_INDEXES)
     if len(indexes) != len(base_names):
@@ -268,7 +273,15 @@ def _file_names(header: Header) -> list[bytes]:
         )
     if max(indexes) >= len(directories):
         raise SourceError(f"{header.name}: tag {tags.DIRECTORY_INDEXES}: no such directory")
-    return [directories[i] + base for i, base in zip(indexes, base_names, strict=True)]
+    prefixes = [b"\0" + directory for directory in directories]
+    limit = max(_MAX_NAMES_BYTES, len(header.data))
+    longest = max(map(len, prefixes)) * len(indexes)
+    if longest > limit and sum(len(prefixes[index]) for index in indexes) > limit:
+        raise SourceError(f"{header.name}: the names of its files are too long")
+    parts = [b""] * (2 * len(base_names))
+    parts[::2] = map(prefixes.__getitem__, indexes)
+    parts[1::2] = base_names
+    return b"".join(parts)[1:], len(base_names)
 
 
 def _fitted_texts(batch: PackageBatch, header: Header, tag: int, count: int) -> bytes:
@@ -308,8 +321,7 @@ def _file_sizes(batch: PackageBatch, header: Header, count: int) -> array[int]:
 
 
 def _add_files(batch: PackageBatch, header: Header, identity: int) -> None:
-    names = _file_names(header)
-    count = len(names)
+    names, count = _file_names(header)
     if not count:
         return
     texts = [_fitted_texts(batch, header, tag, count) for tag in _FILE_TEXTS.values()]
@@ -318,14 +330,13 @@ def _add_files(batch: PackageBatch, header: Header, identity: int) -> None:
     ]
     sizes = _file_sizes(batch, header, count)
     algorithm = header.integer(tags.FILE_DIGEST_ALGORITHM) or _FILE_DIGEST_MD5
-    digests = header.joined_strings(tags.FILE_DIGESTS)
-    if algorithm != _FILE_DIGEST_MD5 or digests[1] != count:
-        digests = (b"\0" * (count - 1), count)
+    digests = b"\0" * (count - 1)
+    if algorithm == _FILE_DIGEST_MD5:
+        digests = _fitted_texts(batch, header, tags.FILE_DIGESTS, count)
     flags = _fitted_numbers(batch, header, tags.FILE_FLAGS, "I", count)
     if max(flags) > _LARGEST["H"]:
         batch.saturated += sum(flag > _LARGEST["H"] for flag in flags)
-    joined_names = b"\0".join(names)
-    batch.files.append((identity, joined_names, digests[0], *texts, *numbers, flags, sizes))
+    batch.files.append((identity, names, digests, *texts, *numbers, flags, sizes))
     batch.file_count += count
 
 
@@ -336,7 +347,7 @@ def _add_dependencies(batch: PackageBatch, package: PackageFile, identity: int) 
         names = header.strings(name_tag)
         count = len(names)
         versions = header.strings(version_tag)[:count]
-        flags = _numbers_of_width("I", header.integers(flag_tag))[:count].tolist()
+        flags = _numbers_of_width("I", header.integers(flag_tag)[:count]).tolist()
         versions += [b""] * (count - len(versions))
         flags += [0] * (count - len(flags))
         if kind == "provide" and not header.has_region and not package.is_source:

@@ -16,8 +16,8 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from altrepodb.db.database import Database
-from altrepodb.db.mutations import delete_rows
-from altrepodb.errors import DatabaseError, LockHeldError
+from altrepodb.db.mutations import delete_rows, wait_for_deletions
+from altrepodb.errors import AltrepodbError, DatabaseError, LockHeldError
 
 __all__ = [
     "PackageSet",
@@ -30,7 +30,9 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _NO_PARENT = UUID(int=0)
+_ENDED_STATES = ("Z", "X")
 _FOREIGN_INTENT_LIFE_S = 600
+_SET_TABLES = ("PackageSetName", "PackageSet", "last_packages_stage1", "StaticLastPackages")
 
 _REPOSITORY_ROOTS = """
 SELECT pkgset_ruuid FROM PackageSetName
@@ -44,33 +46,32 @@ SELECT count() FROM PackageSetName WHERE pkgset_depth = 0 AND pkgset_uuid = {roo
 _TREE_NODES = """
 SELECT groupUniqArray(pkgset_uuid) FROM PackageSetName WHERE pkgset_ruuid = {root:UUID}
 """
-_STORED_MEMBERS = """
+# Not simply IN an array, which servers learned late.
+_ON_NODES = "pkgset_uuid IN (SELECT arrayJoin({nodes:Array(UUID)}))"
+_STORED_MEMBERS = f"""
 SELECT uniqExact(pkg_hash) FROM Packages_buffer
-WHERE pkg_hash IN (SELECT pkg_hash FROM PackageSet WHERE pkgset_uuid IN {nodes:Array(UUID)})
+WHERE pkg_hash IN (SELECT pkg_hash FROM PackageSet WHERE {_ON_NODES})
 """
 _PENDING_INTENTS = """
-SELECT intent_root, any(intent_nodes), argMax(intent_state, ts) AS state, any(intent_host),
-    any(intent_process), any(intent_process_start), dateDiff('second', max(ts), now64())
-FROM LoadIntents
-WHERE intent_name = {name:String} AND intent_date = toDateTime({date:UInt32})
-GROUP BY intent_root
-HAVING state = 'pending'
+SELECT intent_root, intent_nodes, toUnixTimestamp(intent_date), intent_host, intent_process,
+    intent_process_start, dateDiff('second', ts, now())
+FROM
+(
+    SELECT intent_root, intent_nodes, intent_date, intent_state, intent_host, intent_process,
+        intent_process_start, ts
+    FROM LoadIntents
+    WHERE intent_name = {name:String}
+    ORDER BY ts DESC, intent_state DESC
+    LIMIT 1 BY intent_root
+)
+WHERE intent_state = 'pending'
 """
 _FLAT_COPY_COUNT = """
 SELECT count() FROM StaticLastPackages
 WHERE pkgset_name = {name:String} AND pkgset_date = toDateTime({date:UInt32})
 """
-_FILL_FLAT_COPY = """
-INSERT INTO StaticLastPackages (pkgset_name, pkgset_date, pkg_hash, pkg_name, pkg_version,
-    pkg_release, pkg_sourcepackage)
-SELECT DISTINCT {name:String}, toDateTime({date:UInt32}), pkg_hash, pkg_name, pkg_version,
-    pkg_release, pkg_sourcepackage
-FROM Packages_buffer
-WHERE pkg_hash IN (SELECT pkg_hash FROM PackageSet WHERE pkgset_uuid IN {nodes:Array(UUID)})
-"""
-_DISTINCT_MEMBERS = """
-SELECT uniqExact(pkg_hash) FROM PackageSet WHERE pkgset_uuid IN {nodes:Array(UUID)}
-"""
+_DISTINCT_MEMBERS = f"SELECT uniqExact(pkg_hash) FROM PackageSet WHERE {_ON_NODES}"
+_IS_ANNOUNCED = "SELECT count() FROM last_packages_stage1 WHERE pkgset_ruuid = {root:UUID}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,8 @@ def commit_package_set(
 
     Sets whose roots are ``replaced`` are removed just before the new root is written. Returns
     the number of rows by table. Raises DatabaseError when packages of the set are missing in
-    the database; rows written so far are removed then.
+    the database. Whatever goes wrong, a set without its root is removed, and one whose root was
+    written is completed; if the database does not let us, the next load of the name does it.
     """
     identity = (package_set.root.name, package_set.date)
     _note(database, identity, package_set.root.uuid, package_set.uuids, "pending")
@@ -122,32 +124,57 @@ def commit_package_set(
         _check_members_stored(database, package_set)
         for root in replaced:
             _remove_replaced(database, identity, root)
+        roots = _insert_nodes(database, package_set, [package_set.root])
     except BaseException:
-        _withdraw(database, identity, package_set.root.uuid, package_set.uuids)
+        _settle_failure(database, identity, package_set)
         raise
-    roots = _insert_nodes(database, package_set, [package_set.root])
     _note(database, identity, package_set.root.uuid, package_set.uuids, "done")
     return {"PackageSet": members, "PackageSetName": nodes + roots}
 
 
 def settle_interrupted_loads(database: Database, name: str, date: int) -> bool:
-    """Finish or undo what a killed load of this set left behind.
+    """Finish or undo what killed loads of sets of this name left behind, on whatever day.
 
-    Returns whether a set was found whose root stands but whose flat copy had to be completed.
-    Raises LockHeldError when the other load is still at work.
+    Returns whether the set of this date was found standing, with its flat copy completed only
+    now. Raises LockHeldError when another process is loading the set of this date.
     """
-    rows = database.query(_PENDING_INTENTS, {"name": name, "date": date})
     completed = False
-    for root, nodes, _, host, process, process_start, age_s in rows:
-        if _is_alive(host, process, process_start, age_s):
+    rows = database.query(_PENDING_INTENTS, {"name": name})
+    for root, nodes, day, host, process, process_start, age_s in rows:
+        if not _is_alive(host, process, process_start, age_s):
+            is_completed = _settle(database, (name, day), root, nodes)
+            completed = completed or (is_completed and day == date)
+        elif day == date:
             raise LockHeldError(f"{name}: is being loaded by process {process} on {host}")
-        if database.query(_ROOT_EXISTS, {"root": root}) == [(0,)]:
-            logger.info("%s: removing what an interrupted load left under %s", name, root)
-            _withdraw(database, (name, date), root, nodes)
-        else:
-            completed = _complete_flat_copy(database, name, date, nodes) or completed
-            _note(database, (name, date), root, nodes, "done")
     return completed
+
+
+def _settle(
+    database: Database, identity: tuple[str, int], root: UUID, nodes: Sequence[UUID]
+) -> bool:
+    """Complete a set whose root stands, remove what there is of one without.
+
+    Returns whether its flat copy had to be completed.
+    """
+    for table in _SET_TABLES:
+        wait_for_deletions(database, table)
+    if database.query(_ROOT_EXISTS, {"root": root}) == [(0,)]:
+        logger.info("%s: removing what an interrupted load left under %s", identity[0], root)
+        _withdraw(database, identity, root, nodes)
+        return False
+    completed = _complete_flat_copy(database, identity, root, nodes)
+    _note(database, identity, root, nodes, "done")
+    return completed
+
+
+def _settle_failure(
+    database: Database, identity: tuple[str, int], package_set: PackageSet
+) -> None:
+    """Settle our own set after an error, which is worth more than a further one from here."""
+    try:
+        _settle(database, identity, package_set.root.uuid, package_set.uuids)
+    except AltrepodbError as error:
+        logger.warning("%s: left to be cleaned up by the next load: %s", identity[0], error)
 
 
 def _insert_members(database: Database, package_set: PackageSet) -> int:
@@ -189,7 +216,7 @@ def _check_members_stored(database: Database, package_set: PackageSet) -> None:
 
 
 def _remove_replaced(database: Database, identity: tuple[str, int], root: UUID) -> None:
-    """Remove another set of the same name and day; its name goes first, and all at once."""
+    """Remove another set of the same name and day."""
     ((nodes,),) = database.query(_TREE_NODES, {"root": root})
     logger.info("%s: replacing the set under root %s", identity[0], root)
     _note(database, identity, root, nodes, "pending")
@@ -199,19 +226,17 @@ def _remove_replaced(database: Database, identity: tuple[str, int], root: UUID) 
 def _withdraw(
     database: Database, identity: tuple[str, int], root: UUID, nodes: Sequence[UUID]
 ) -> None:
-    """Remove all rows under the identities of a set, root or no root."""
+    """Remove all rows under the identities of a set; its root goes first, so that readers,
+    who find a set by that, do not see it in parts."""
     name, date = identity
-    removed = delete_rows(
-        database,
-        "PackageSetName",
-        "pkgset_ruuid = {root:UUID} OR pkgset_uuid IN {nodes:Array(UUID)}",
-        {"root": root, "nodes": list(nodes)},
-    )
+    parameters = {"root": root, "nodes": list(nodes)}
+    delete_rows(database, "PackageSetName", "pkgset_uuid = {root:UUID}", {"root": root})
     delete_rows(
-        database, "PackageSet", "pkgset_uuid IN {nodes:Array(UUID)}", {"nodes": list(nodes)}
+        database, "PackageSetName", f"pkgset_ruuid = {{root:UUID}} OR {_ON_NODES}", parameters
     )
+    delete_rows(database, "PackageSet", _ON_NODES, {"nodes": list(nodes)})
     delete_rows(database, "last_packages_stage1", "pkgset_ruuid = {root:UUID}", {"root": root})
-    if removed and not find_repository_roots(database, name, date):
+    if not find_repository_roots(database, name, date):
         _remove_flat_copy(database, name, date)
     _note(database, identity, root, nodes, "withdrawn")
 
@@ -225,15 +250,21 @@ def _remove_flat_copy(database: Database, name: str, date: int) -> None:
     )
 
 
-def _complete_flat_copy(database: Database, name: str, date: int, nodes: Sequence[UUID]) -> bool:
+def _complete_flat_copy(
+    database: Database, identity: tuple[str, int], root: UUID, nodes: Sequence[UUID]
+) -> bool:
     """Bring StaticLastPackages to what the root's insert would have copied."""
-    members = {"nodes": list(nodes)}
-    state = {"name": name, "date": date}
-    if database.query(_DISTINCT_MEMBERS, members) == database.query(_FLAT_COPY_COUNT, state):
+    name, date = identity
+    members = database.query(_DISTINCT_MEMBERS, {"nodes": list(nodes)})
+    copied = database.query(_FLAT_COPY_COUNT, {"name": name, "date": date})
+    if copied == members and database.query(_IS_ANNOUNCED, {"root": root}) == [(1,)]:
         return False
     logger.info("%s: completing the copy of its packages after an interrupted load", name)
     _remove_flat_copy(database, name, date)
-    database.execute(_FILL_FLAT_COPY, {**state, **members})
+    delete_rows(database, "last_packages_stage1", "pkgset_ruuid = {root:UUID}", {"root": root})
+    # A view copies the packages of the roots that come here.
+    announced = {"pkgset_ruuid": [root], "pkgset_name": [name], "pkgset_date": [date]}
+    database.insert("last_packages_stage1", announced)
     return True
 
 
@@ -259,12 +290,13 @@ def _note(
 
 
 def _process_start(process: int) -> int:
-    """When a process was started, in ticks since boot; 0 when there is none (proc(5))."""
+    """When a process was started, in ticks since boot; 0 when it has ended (proc(5))."""
     try:
         status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return 0
-    return int(status.rpartition(")")[2].split()[19])
+    state, *numbers = status.rpartition(")")[2].split()
+    return 0 if state in _ENDED_STATES else int(numbers[18])
 
 
 def _is_alive(host: str, process: int, process_start: int, age_s: int) -> bool:

@@ -68,10 +68,9 @@ def split_changelog_author(line: bytes) -> tuple[bytes, bytes]:
 
     The EVR is what follows ``>`` when there is exactly one; else the line is all author.
     """
-    if line.count(b">") != 1:
+    author, mark, rest = line.partition(b">")
+    if not mark or b">" in rest:
         return line, b""
-    end = line.index(b">") + 1
-    rest = line[end:]
     if rest.isascii():
-        return line[:end], rest.strip(_ASCII_SPACE)
-    return line[:end], _encoded(_decoded(rest).strip())
+        return author + mark, rest.strip(_ASCII_SPACE)
+    return author + mark, _encoded(_decoded(rest).strip())

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from altrepodb.db.database import Database
 from altrepodb.errors import AlreadyLoadedError, SourceError
@@ -29,8 +28,6 @@ from altrepodb.rpm.package_file import printable
 from altrepodb.workers import WorkerPool
 
 __all__ = ["RepositoryOptions", "RepositoryScan", "RepositorySummary", "load_repository", "scan"]
-
-Pool = WorkerPool[Any, Any]
 
 logger = logging.getLogger("altrepodb.repo")
 
@@ -82,7 +79,7 @@ class RepositoryScan:
     lists: Iterator[ListContent]
 
 
-def scan(options: RepositoryOptions, pool: Pool) -> RepositoryScan:
+def scan(options: RepositoryOptions, pool: WorkerPool) -> RepositoryScan:
     """Look at the tree and let the workers begin with its lists.
 
     Raises SourceError when the tree is no sound repository.
@@ -92,7 +89,7 @@ def scan(options: RepositoryOptions, pool: Pool) -> RepositoryScan:
 
 
 def load_repository(
-    options: RepositoryOptions, scanned: RepositoryScan, database: Database, pool: Pool
+    options: RepositoryOptions, scanned: RepositoryScan, database: Database, pool: WorkerPool
 ) -> RepositorySummary:
     """Load a repository so that readers see its package set completely or not at all.
 
@@ -117,6 +114,7 @@ def load_repository(
     date = _set_date(database, options, summary)
     _write_packages(options, members, batches, identities, database, summary)
     package_set = _package_set(options, scanned.tree, members, identities, date, summary)
+    settle_interrupted_loads(database, options.name, date)
     replaced = find_repository_roots(database, options.name, date)
     if replaced and not options.force:
         raise AlreadyLoadedError(f"{options.name} of {summary.date}: loaded by another run")

@@ -59,6 +59,8 @@ APT_HEADER_LIMITS = HeaderLimits(0xFFFF, 0x01FFFFFF)
 _Entry = tuple[int, int, int]
 """Type, offset into the data area, number of values."""
 
+_ABSENT: _Entry = (_STRING, 0, 0)
+
 
 def header_size(intro: bytes, limits: HeaderLimits, name: str) -> int:
     """The full length in bytes of the header that begins with ``intro`` (16 bytes).
@@ -135,26 +137,23 @@ class Header:
     def _broken(self, tag: int, what: str) -> SourceError:
         return SourceError(f"{self.name}: tag {tag}: {what}")
 
-    def _text_entry(self, tag: int) -> _Entry | None:
-        entry = self.entries.get(tag)
-        if entry is not None and entry[0] not in _TEXT_TYPES:
-            raise self._broken(tag, f"type {entry[0]} where text is needed")
-        return entry
-
     def string(self, tag: int) -> bytes:
         """A text; the first one when several are stored."""
-        entry = self._text_entry(tag)
-        if entry is None or not entry[2]:
+        if tag not in self.entries:
             return b""
-        end = self.data.find(b"\0", entry[1])
-        if end < 0:
+        type_, offset, count = self.entries[tag]
+        if type_ not in _TEXT_TYPES:
+            raise self._broken(tag, f"type {type_} where text is needed")
+        end = self.data.find(b"\0", offset)
+        if end < 0 and count:
             raise self._broken(tag, "text without end")
-        return self.data[entry[1] : end]
+        return self.data[offset:end] if count else b""
 
     def translated(self, tag: int) -> bytes:
         """The text of the C locale (the first one when there is none), whatever our locale."""
-        entry = self._text_entry(tag)
-        if entry is None or entry[2] < 2 or tags.HEADER_I18N_TABLE not in self.entries:
+        if tag not in self.entries or tags.HEADER_I18N_TABLE not in self.entries:
+            return self.string(tag)
+        if self.entries[tag][2] < 2:
             return self.string(tag)
         locales = self.strings(tags.HEADER_I18N_TABLE)
         texts = self.strings(tag)
@@ -170,12 +169,11 @@ class Header:
 
     def joined_strings(self, tag: int) -> tuple[bytes, int]:
         """All texts of an array joined with NUL bytes, and their number."""
-        entry = self._text_entry(tag)
-        if entry is None or not entry[2]:
+        type_, offset, count = self.entries.get(tag, _ABSENT)
+        if type_ == _STRING or type_ not in _TEXT_TYPES:
+            return self.string(tag), min(count, 1)
+        if not count:
             return b"", 0
-        type_, offset, count = entry
-        if type_ == _STRING:
-            return self.string(tag), 1
         if count > _MAX_TEXTS:
             raise self._broken(tag, f"{count} texts, limit {_MAX_TEXTS}")
         # An array normally ends where the next entry begins, save for alignment.

@@ -275,6 +275,8 @@ class TestOptions:
         for code in ("0 ", "1 ", "2 ", "3 ", "75"):
             assert re.search(rf"^  {code} +\w", text, re.MULTILINE)
         assert "ALTREPODB_PASSWORD" in text
+        assert run_command(make_command(lambda *_: None, has_config=False), ["-h"]) == 0
+        assert "ALTREPODB_PASSWORD" not in capsys.readouterr().out.partition("environment:")[2]
 
     def test_commands_without_database_and_file_may_use_the_letters(self):
         command = make_command(
@@ -516,6 +518,36 @@ class TestOutput:
         assert re.search(r"ERROR .* p10: not loaded\n", text)
         assert " result=failed elapsed=" in text
 
+    def test_log_file_of_a_good_run(self, sample, tmp_path):
+        (tmp_path / "c.ini").write_text("[LOGGING]\nlog_to_file = yes\n")
+        assert finish(sample("-c", "c.ini", "pass"))[0] == 0
+        (file,) = (tmp_path / "altrepodb").iterdir()
+        assert "ERROR" not in file.read_text()
+
+    def test_command_without_a_log_file(self, tmp_path, monkeypatch):
+        (tmp_path / "c.ini").write_text("[LOGGING]\nlog_to_file = yes\n")
+        monkeypatch.setenv("HOME", str(tmp_path))
+        command = make_command(lambda *_: None)
+        assert run_command(command, ["--quiet", "-c", str(tmp_path / "c.ini")]) == 0
+
+    def test_no_log_file_unless_asked_for(self, sample, tmp_path):
+        assert finish(sample("pass"))[0] == 0
+        assert not (tmp_path / "altrepodb").exists()
+
+    def test_command_without_a_database(self, capsys):
+        command = make_command(lambda *_: None, has_database=False)
+        assert run_command(command, []) == 0
+        assert "database" not in capsys.readouterr().err
+
+    def test_long_lists_are_counted(self, capsys):
+        @dataclass
+        class Lists:
+            missing: tuple[str, ...] = ("a", "b")
+            mixed: dict[str, str] = field(default_factory=lambda: {"x": "y"})
+
+        assert run_command(make_command(lambda *_: Lists()), []) == 0
+        assert "result=done missing=2 mixed=1 elapsed=" in capsys.readouterr().err
+
     def test_help_to_a_closed_pipe(self, sample):
         reader, writer = os.pipe()
         os.close(reader)
@@ -642,6 +674,11 @@ class TestSecrets:
         arguments = Namespace(url="https://user:hunter2@host/path", password=None, plain="a:b@c")
         assert module._masked_arguments(arguments) == "url=https://user:***@host/path, plain=a:b@c"
         assert module._masked_arguments(Namespace(debug=False)) == "none"
+
+    def test_title_of_a_process_that_is_not_ours(self, monkeypatch):
+        monkeypatch.setattr(module, "_hide_passwords", lambda *_: pytest.fail("was set"))
+        command = make_command(lambda *_: None)
+        assert run_command(command, ["--quiet", "-s", "h", "-P", "hunter2"]) == 0
 
     def test_words_of_the_process_title(self):
         words = ["x", "--password=x", "-Px", "-DPx", "suffix", "http://u:x@h"]

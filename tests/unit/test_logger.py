@@ -178,6 +178,13 @@ class TestFile:
         assert first.endswith("file/x.log: cannot be used for the log: File exists")
         assert second.endswith("goes on")
 
+    def test_nowhere_to_say_it(self, tmp_path, monkeypatch):
+        (tmp_path / "file").touch()
+        monkeypatch.setattr(sys, "stderr", None)
+        for path in (tmp_path / "file" / "x.log", module.Path("/dev/full")):
+            with configured(FILE, path):
+                LOG.info("x")
+
     def test_full_disk_is_said_once(self, capsys):
         with configured(FILE, module.Path("/dev/full")):
             LOG.info("x")

@@ -166,6 +166,12 @@ class TestBar:
         with Progress("reading", stream=stream):
             assert stream.getvalue() == ""
 
+    def test_standard_error_is_the_terminal(self, clock, monkeypatch):
+        terminal = Terminal()
+        monkeypatch.setattr("sys.stderr", terminal)
+        with Progress("reading"):
+            assert last_drawn(terminal).startswith("reading: ")
+
     def test_no_standard_error(self, clock, monkeypatch):
         monkeypatch.setattr("sys.stderr", None)
         with Progress("reading") as progress:
@@ -205,6 +211,12 @@ class TestLog:
         with pytest.raises(ValueError), Progress("reading", stream=io.StringIO()):
             raise ValueError
         assert messages() == []
+
+    def test_last_line_is_for_everybody(self, clock, caplog):
+        caplog.set_level(logging.INFO, logger="altrepodb")
+        with Progress("reading", stream=io.StringIO()) as progress:
+            progress.advance()
+        assert len(caplog.records) == 1
 
     def test_set_mode_returns_the_one_before(self, mode):
         assert mode("quiet") == "normal"
