@@ -12,12 +12,10 @@ are not UTF-8 are written as ``\\x1b``, so that they can neither forge a line no
 from __future__ import annotations
 
 import logging
-import logging.handlers
-import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from altrepodb.config import LoggingSettings
@@ -128,54 +126,6 @@ class _ConsoleHandler(logging.Handler):
             pass
 
 
-class _ReportsOnce(logging.Handler):
-    """Says once on standard error that a sink fails, instead of a traceback for each record."""
-
-    sink = ""
-    _has_failed = False
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        if self._has_failed or sys.stderr is None:
-            return
-        self._has_failed = True
-        with suppress(OSError, ValueError):
-            sys.stderr.write(f"{self.sink}: log records are lost: {sys.exc_info()[1]}\n")
-
-
-class _FileHandler(_ReportsOnce, logging.handlers.RotatingFileHandler):
-    """A rotating file, rotated by the process that opened it and by none of its children."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            path,
-            maxBytes=_MAX_FILE_BYTES,
-            backupCount=_KEPT_FILES,
-            encoding="utf-8",
-            errors="backslashreplace",
-        )
-        self.sink = str(path)
-        self._process = os.getpid()
-
-    def shouldRollover(self, record: logging.LogRecord) -> bool:
-        return os.getpid() == self._process and bool(super().shouldRollover(record))
-
-    def close(self) -> None:
-        # What a full disk did not take is tried again here, and was reported already.
-        with suppress(OSError):
-            super().close()
-
-
-class _SyslogHandler(_ReportsOnce, logging.handlers.SysLogHandler):
-    """The local syslog, facility daemon."""
-
-    def __init__(self, address: str, ident: str) -> None:
-        # The base class takes an absent socket in silence, and then fails for each record.
-        os.stat(address)
-        super().__init__(address, facility=logging.handlers.SysLogHandler.LOG_DAEMON)
-        self.sink = address
-        self.ident = f"{printable(ident)}: "
-
-
 def _handlers(
     settings: LoggingSettings, file: Path | None, quiet: bool
 ) -> Iterator[logging.Handler]:
@@ -184,7 +134,9 @@ def _handlers(
         yield _formatted(_ConsoleHandler(), _ConsoleFormatter(_CONSOLE_FORMAT))
     if settings.to_syslog:
         try:
-            handler = _SyslogHandler(_SYSLOG_SOCKET, settings.syslog_ident)
+            from altrepodb.log_sinks import SyslogHandler
+
+            handler = SyslogHandler(_SYSLOG_SOCKET, printable(settings.syslog_ident))
         except OSError as error:
             _report_missing(_SYSLOG_SOCKET, error)
         else:
@@ -192,7 +144,9 @@ def _handlers(
     if settings.to_file and file is not None:
         try:
             file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            file_handler = _FileHandler(file)
+            from altrepodb.log_sinks import FileHandler
+
+            file_handler = FileHandler(file, _MAX_FILE_BYTES, _KEPT_FILES)
         except OSError as error:
             _report_missing(file, error)
         else:

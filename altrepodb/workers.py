@@ -48,10 +48,18 @@ def _start_worker(parent: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     gc.freeze()
     gc.set_threshold(_GARBAGE_THRESHOLD)
+    # With a fork server that is the parent, which itself ends with the process it serves.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if _is_orphan(parent):
+        os._exit(1)
+
+
+def _is_orphan(parent: int) -> bool:
+    """Whether the parent has died before the kernel was told what should happen then."""
     if parent:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
+        return os.getppid() != parent
+    served = multiprocessing.parent_process()
+    return served is None or not served.is_alive()
 
 
 class WorkerPool:

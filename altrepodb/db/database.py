@@ -61,5 +61,8 @@ class Database(Protocol):
     ) -> AbstractContextManager[str]:
         """A table in memory, seen by this connection alone, gone at the end of the block."""
 
+    def second_connection(self) -> AbstractContextManager[Database]:
+        """Another connection to the same database, for use by one other thread."""
+
     def close(self) -> None:
         """End the connection; all that was inserted is kept."""

@@ -71,8 +71,11 @@ class EmbeddedDatabase:
     then the caller can set other work going.
     """
 
-    def __init__(self, session: Session, name: str, with_schema: bool = True) -> None:
+    def __init__(
+        self, session: Session, name: str, directory: Path, with_schema: bool = False
+    ) -> None:
         self._session = session
+        self._directory = directory
         self._types: dict[str, dict[str, str]] = {}
         self._needs_schema = False
         self.name = name
@@ -146,6 +149,14 @@ class EmbeddedDatabase:
             self._types.pop(name, None)
             self._run(f"DROP TEMPORARY TABLE IF EXISTS {quoted}", None, "Null")
 
+    @contextmanager
+    def second_connection(self) -> Iterator[EmbeddedDatabase]:
+        second = EmbeddedDatabase(_start_session(self._directory), self.name, self._directory)
+        try:
+            yield second
+        finally:
+            second.close()
+
     def close(self) -> None:
         self._session.close()
 
@@ -165,7 +176,7 @@ def open_embedded(
     except OSError as error:
         raise ConfigurationError(f"{directory}: {error.strerror}") from error
     with DirectoryLock(directory, wait_s):
-        database = EmbeddedDatabase(_start_session(directory), name, with_schema)
+        database = EmbeddedDatabase(_start_session(directory), name, directory, with_schema)
         try:
             yield database
         finally:

@@ -33,6 +33,7 @@ _NUMBERS = {
 _ENUMS = {"Enum8": "b", "Enum16": "h"}
 _INDEX_TYPES = ("UInt8", "UInt16", "UInt32", "UInt64")
 _SHORT_LENGTHS = [bytes([length]) for length in range(128)]
+_MISFITS = (struct.error, TypeError, AttributeError, OverflowError, UnicodeError)
 _BLANKS = {"String": b"", "FixedString": b"", "UUID": UUID(int=0)}
 _LOW_CARDINALITY = re.compile(r"LowCardinality\(((?:[^()]|\([^()]*\))*)\)")
 
@@ -177,13 +178,7 @@ def encode_block(types: Mapping[str, str], columns: Mapping[str, Sequence[Any]])
         type_name = _plain_type(types[name])
         try:
             encoded = _column_encoder(type_name)(values)
-        except (
-            struct.error,
-            TypeError,
-            AttributeError,
-            OverflowError,
-            UnicodeError,
-        ) as error:
+        except _MISFITS as error:
             raise DatabaseError(f"column {name} of type {type_name}: {error}") from error
         parts += [_encode_strings([name, type_name]), encoded]
     return b"".join(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ _BUSY_SERVER_CODES = frozenset({159, 202, 236, 252, 394})
 """The server's own codes: too slow, too many queries, shutting down, too many parts, cancelled."""
 
 
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     text = _STACK_TRACE.sub("", str(getattr(error, "message", "") or error))
     return " ".join(text.removeprefix("DB::Exception: ").split())[:600]
 
@@ -48,11 +48,12 @@ def _words(error: Exception) -> str:
 class ServerDatabase:
     """A ``Database`` over one connection; see ``db.database`` for the contract."""
 
-    def __init__(self, client: Client, name: str, address: str) -> None:
+    def __init__(self, client: Client, settings: DatabaseSettings) -> None:
         self._client = client
-        self._address = address
+        self._settings = settings
+        self._address = f"{settings.host}:{settings.port}"
         self._types: dict[str, dict[str, ColumnType]] = {}
-        self.name = name
+        self.name = settings.dbname
         self.is_new = False
 
     @property
@@ -142,6 +143,9 @@ class ServerDatabase:
         if self._client.connection.connected:
             self.execute(f"DROP TABLE IF EXISTS {quoted}")
 
+    def second_connection(self) -> AbstractContextManager[ServerDatabase]:
+        return open_server(self._settings)
+
     def close(self) -> None:
         self._client.disconnect()
 
@@ -211,7 +215,7 @@ def open_server(settings: DatabaseSettings) -> Iterator[ServerDatabase]:
         send_receive_timeout=_STATEMENT_TIMEOUT_S,
         settings=_SETTINGS,
     )
-    database = ServerDatabase(client, settings.dbname, f"{settings.host}:{settings.port}")
+    database = ServerDatabase(client, settings)
     try:
         database.connect()
         yield database

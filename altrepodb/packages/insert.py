@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from altrepodb.db.database import Columns, Database
@@ -88,10 +89,15 @@ FROM (SELECT arrayJoin(splitByChar('\\0', names)) AS name FROM {_JOINED_FILES})
 
 
 class PackageWriter:
-    """Collects batches and writes them in large blocks; ``flush`` writes what is left."""
+    """Collects batches and writes them in large blocks; ``flush`` writes what is left.
 
-    def __init__(self, database: Database) -> None:
+    With a second connection the rows of files, which are most of all, are written beside the
+    others.
+    """
+
+    def __init__(self, database: Database, second: Database | None = None) -> None:
         self._database = database
+        self._second = second
         self._pending = PackageBatch()
         self._known_texts: set[int] = set()
         self.inserted: Counter[str] = Counter()
@@ -110,13 +116,23 @@ class PackageWriter:
     def flush(self) -> None:
         """Write all that was added; the rows are durable on return."""
         batch, self._pending = self._pending, PackageBatch()
+        if self._second is None:
+            self._insert_files(self._database, batch)
+            self._insert_packages(batch)
+        else:
+            with ThreadPoolExecutor(1) as other:
+                files = other.submit(self._insert_files, self._second, batch)
+                self._insert_packages(batch)
+                files.result()
+        self._insert("PackageHash", _columns(DIGEST_COLUMNS, batch.digests))
+
+    def _insert_packages(self, batch: PackageBatch) -> None:
+        """Everything but files and digests; views look the texts up when packages arrive."""
         self._insert_changelog(batch.changelog)
-        self._insert_files(batch)
         self._insert("Depends", dict(zip(DEPENDS_COLUMNS, batch.depends, strict=True)))
         links = {"pkg_srcrpm_hash": batch.links}
         self._insert("Packages", _columns(PACKAGE_COLUMNS, batch.packages) | links)
         self._insert("Specfiles", _columns(SPECFILE_COLUMNS, batch.specfiles))
-        self._insert("PackageHash", _columns(DIGEST_COLUMNS, batch.digests))
 
     def _insert(self, table: str, columns: Columns) -> None:
         self.inserted[table] += self._database.insert(table, columns)
@@ -126,14 +142,14 @@ class PackageWriter:
         self._insert("Changelog", {"chlog_hash": list(new), "chlog_text": list(new.values())})
         self._known_texts.update(new)
 
-    def _insert_files(self, batch: PackageBatch) -> None:
+    def _insert_files(self, database: Database, batch: PackageBatch) -> None:
         if not batch.files:
             return
-        with self._database.temporary_table(_JOINED_FILES, _JOINED_FILES_STRUCTURE) as joined:
-            self._database.insert(joined, _columns(FILE_COLUMNS, batch.files))
-            self._database.execute(_INSERT_FILE_NAMES)
-            self._database.execute(_INSERT_DIRECTORY_NAMES)
-            self._database.execute(_INSERT_FILES)
+        with database.temporary_table(_JOINED_FILES, _JOINED_FILES_STRUCTURE) as joined:
+            database.insert(joined, _columns(FILE_COLUMNS, batch.files))
+            database.execute(_INSERT_FILE_NAMES)
+            database.execute(_INSERT_DIRECTORY_NAMES)
+            database.execute(_INSERT_FILES)
         self.inserted["Files"] += batch.file_count
 
 

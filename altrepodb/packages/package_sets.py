@@ -13,6 +13,7 @@ import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 from altrepodb.db.database import Database
@@ -162,14 +163,14 @@ def _settle(
         logger.info("%s: removing what an interrupted load left under %s", identity[0], root)
         _withdraw(database, identity, root, nodes)
         return False
-    completed = _complete_flat_copy(database, identity, root, nodes)
+    # Sets of images are not copied.
+    is_copied = root in find_repository_roots(database, *identity)
+    completed = is_copied and _complete_flat_copy(database, identity, root, nodes)
     _note(database, identity, root, nodes, "done")
     return completed
 
 
-def _settle_failure(
-    database: Database, identity: tuple[str, int], package_set: PackageSet
-) -> None:
+def _settle_failure(database: Database, identity: tuple[str, int], package_set: PackageSet) -> None:
     """Settle our own set after an error, which is worth more than a further one from here."""
     try:
         _settle(database, identity, package_set.root.uuid, package_set.uuids)
@@ -263,8 +264,10 @@ def _complete_flat_copy(
     _remove_flat_copy(database, name, date)
     delete_rows(database, "last_packages_stage1", "pkgset_ruuid = {root:UUID}", {"root": root})
     # A view copies the packages of the roots that come here.
-    announced = {"pkgset_ruuid": [root], "pkgset_name": [name], "pkgset_date": [date]}
-    database.insert("last_packages_stage1", announced)
+    database.insert(
+        "last_packages_stage1",
+        {"pkgset_ruuid": [root], "pkgset_name": [name], "pkgset_date": [date]},
+    )
     return True
 
 
@@ -274,19 +277,17 @@ def _note(
     """Write into the journal of loads what is about to happen, or has happened, to a set."""
     name, date = identity
     process = os.getpid()
-    database.insert(
-        "LoadIntents",
-        {
-            "intent_root": [root],
-            "intent_nodes": [list(nodes)],
-            "intent_name": [name],
-            "intent_date": [date],
-            "intent_state": [state],
-            "intent_host": [socket.gethostname()],
-            "intent_process": [process],
-            "intent_process_start": [_process_start(process)],
-        },
-    )
+    columns: dict[str, list[Any]] = {
+        "intent_root": [root],
+        "intent_nodes": [list(nodes)],
+        "intent_name": [name],
+        "intent_date": [date],
+        "intent_state": [state],
+        "intent_host": [socket.gethostname()],
+        "intent_process": [process],
+        "intent_process_start": [_process_start(process)],
+    }
+    database.insert("LoadIntents", columns)
 
 
 def _process_start(process: int) -> int:

@@ -192,38 +192,38 @@ def _write_packages(
 ) -> None:
     """Write what the workers read, sources first, so that binaries find theirs."""
     writer = PackageWriter(database)
-    source_hashes = {
-        name: identity
-        for name, source in members.sources.items()
-        if (identity := identities.get(source))
-    }
-    with Progress(f"{options.name}: reading packages", summary.read) as bar:
+    with (
+        database.second_connection() as second,
+        Progress(f"{options.name}: reading packages", summary.read) as bar,
+    ):
+        writer = PackageWriter(database, second)
         for batch in batches:
             identities.add(batch)
-            _link_to_sources(batch, source_hashes, options.strict, summary)
+            _link_to_sources(batch, members, identities, options.strict, summary)
             _warn(summary, batch.warnings)
             summary.saturated += batch.saturated
             summary.sources += sum(batch.column("pkg_sourcepackage"))
             writer.add(batch)
             bar.advance(len(batch.packages))
         writer.flush()
-    summary.inserted.update(writer.inserted)
+        summary.inserted.update(writer.inserted)
 
 
 def _link_to_sources(
     batch: PackageBatch,
-    source_hashes: dict[bytes, int],
+    members: RepositoryMembers,
+    identities: Identities,
     strict: bool,
     summary: RepositorySummary,
 ) -> None:
     """Fill in the identity of each binary's source package."""
-    names = ("pkg_sourcepackage", "pkg_filename", "pkg_hash", "pkg_sourcerpm", "pkg_arch")
+    names = ("pkg_sourcepackage", "pkg_filename", "pkg_sourcerpm", "pkg_arch")
     rows = zip(*map(batch.column, names), strict=True)
-    for row, (is_source, file_name, pkg_hash, source_name, arch) in enumerate(rows):
+    for row, (is_source, file_name, source_name, arch) in enumerate(rows):
         if is_source:
-            source_hashes[file_name] = pkg_hash
             continue
-        batch.links[row] = source_hashes.get(source_name, 0)
+        source = members.sources.get(source_name)
+        batch.links[row] = identities.get(source) if source else 0
         if batch.links[row] or arch == _AREPO_ARCH.encode():
             continue
         message = (

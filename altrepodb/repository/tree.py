@@ -166,8 +166,11 @@ def _read_architecture(root: Path, name: str) -> Architecture:
 def _header_lists(root: Path, arch: Architecture) -> Iterator[ListFile]:
     """The header lists that an architecture must have."""
     base = root / arch.name / "base"
-    if arch.release is not None and (base / _SOURCE_LIST).exists():
-        yield ListFile(base / _SOURCE_LIST, "source", arch.name, "classic")
+    source_list = base / _SOURCE_LIST
+    if arch.release is not None and source_list.is_file():
+        yield ListFile(source_list, "source", arch.name, "classic")
+    elif arch.release is not None and f"base/{_SOURCE_LIST}" in arch.release.checksums:
+        raise SourceError(f"{printable(source_list.as_posix())}: the list of sources is missing")
     for component in arch.components:
         path = base / f"pkglist.{component}.xz"
         if not path.is_file():

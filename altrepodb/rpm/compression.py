@@ -17,7 +17,8 @@ from altrepodb.errors import SourceError
 __all__ = ["CHUNK_BYTES", "compressor_of", "iter_decompressed"]
 
 CHUNK_BYTES = 128 * 1024
-_DICTIONARY_LIMIT_BYTES = 1 << 30
+_DICTIONARY_LIMIT_BYTES = 1 << 28
+"""Four times what the largest preset of xz needs."""
 _ZSTD_WINDOW_LIMIT_BYTES = 1 << 27
 
 _MAGICS = (

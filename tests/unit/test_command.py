@@ -575,6 +575,10 @@ class TestOutput:
             code, output, _ = finish(process)
             assert code == 0
             assert bool(output) == (number == 2)
+        process = sample("--json", "1 / 0", preexec_fn=lambda: os.close(2))
+        code, output, _ = finish(process)
+        assert code == 1
+        assert json.loads(output)["error"] == "ZeroDivisionError: division by zero"
 
 
 class TestSignals:
