@@ -14,7 +14,7 @@ from tests.support.task_facts import array_hash
 from tests.support.task_logs import LogContent, iter_log
 from tests.support.task_packages import ChrootPackage, TaskRpm, chroot_list
 from tests.support.task_plan import APPROVAL_KINDS, SECOND, Build, Subtask, TaskPlan
-from tests.support.task_repository_plan import AREPO_ARCH, derive_plan_files
+from tests.support.task_repository_plan import AREPO_ARCH, added_sources, derive_plan_files
 from tests.support.task_tree_writer import TreeWriter
 
 
@@ -84,6 +84,20 @@ def compose_task(root: Path, plan: TaskPlan) -> ComposedTask:
     writer.write_rest()
     writer.tree.finish()
     return composed
+
+
+def loaded_packages(task: ComposedTask) -> list[TaskRpm]:
+    """Packages that a load stores: all binaries, and one source package of each subtask.
+
+    Each identity comes once, under the first file name that has it.
+    """
+    sources = {added.path for added in added_sources(task.plan)}
+    found = {
+        rpm.pkg_hash: rpm
+        for path, rpm in reversed(task.packages.items())
+        if "/srpm/" not in path or path in sources
+    }
+    return [*reversed(found.values())]
 
 
 class _TaskWriter:

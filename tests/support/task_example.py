@@ -93,6 +93,7 @@ _PLAN_FILES = {
         "  i586-libexample-1.4-alt1.i586.rpm\n"
     ),
 }
+PLAN_FILE_NAMES = tuple(_PLAN_FILES)
 
 
 def compose_worked_example(parent: Path) -> ComposedTask:

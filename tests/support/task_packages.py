@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from random import Random
@@ -107,7 +106,7 @@ class TaskRpm:
 
 def task_rpm(package: RpmPackage, layout: RpmLayout | None = None) -> TaskRpm:
     """Any package as a member of a task."""
-    return TaskRpm(package, compose(package, layout or RpmLayout(compressor="gzip", level=1)))
+    return TaskRpm(package, compose(package, layout))
 
 
 @cache
@@ -214,6 +213,7 @@ class ChrootPackage(NamedTuple):
         return text_hash(bytes.fromhex(self.header_sha1))
 
 
-def chroot_list(packages: Sequence[ChrootPackage]) -> bytes:
-    """A chroot list as a file."""
+@cache
+def chroot_list(packages: tuple[ChrootPackage, ...]) -> bytes:
+    """A chroot list as a file; builds share their chroots."""
     return "".join([package.line for package in packages]).encode()

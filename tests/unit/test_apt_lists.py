@@ -159,7 +159,9 @@ def test_list_of_many_chunks(tmp_path: Path) -> None:
     ids=["garbage", "magic", "zeros"],
 )
 def test_garbage_between_headers(tmp_path: Path, damaged: bytes) -> None:
-    refused(read_package_list, write_list(tmp_path, damaged), r"header at byte \d+: no header magic")
+    refused(
+        read_package_list, write_list(tmp_path, damaged), r"header at byte \d+: no header magic"
+    )
 
 
 @pytest.mark.parametrize("count", [1, 5, 15])
@@ -255,7 +257,9 @@ def test_announced_sizes_are_checked_before_memory_is_taken(
         refused(read_package_list, path, "header at byte 0: header has")
 
 
-@pytest.mark.parametrize(("read", "words"), [(read_package_list, "no header"), (read_hash_list, "line")])
+@pytest.mark.parametrize(
+    ("read", "words"), [(read_package_list, "no header"), (read_hash_list, "line")]
+)
 def test_bomb(tmp_path: Path, read: Callable[[Path], object], words: str) -> None:
     """A hundred megabytes of nothing end at their first piece."""
     packer = lzma.LZMACompressor(preset=0)
@@ -486,9 +490,7 @@ def test_lists_are_held_against_the_release(tmp_path: Path, blake2b: bool) -> No
 
 @settings(deadline=None)
 @given(content=st.binary(max_size=200), start=st.sampled_from([b"", header(), header()[:16]]))
-def test_any_list(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes, start: bytes
-) -> None:
+def test_any_list(tmp_path_factory: pytest.TempPathFactory, content: bytes, start: bytes) -> None:
     """Whatever is in a list, it is read or refused."""
     path = tmp_path_factory.getbasetemp() / "any.xz"
     for data in (xz_streams(start + content), start + content):
@@ -501,7 +503,18 @@ def test_any_list(
 
 
 _words = st.sampled_from(
-    [b"MD5Sum:", b"BLAKE2b:", b"Components:", b" ", b"\n", b"\n ", MD5.encode(), b"4", b"list", b"\0"]
+    [
+        b"MD5Sum:",
+        b"BLAKE2b:",
+        b"Components:",
+        b" ",
+        b"\n",
+        b"\n ",
+        MD5.encode(),
+        b"4",
+        b"list",
+        b"\0",
+    ]
 )
 
 

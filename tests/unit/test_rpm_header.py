@@ -52,7 +52,9 @@ READERS: dict[str, Reader] = {
 
 def parsed(entries: Sequence[Entry], *, region: int | None = None, sort: bool = True) -> Header:
     """The entries as a header that was written and read back."""
-    return parse_header(build_header(entries, region=region, sort=sort), MAIN_HEADER_LIMITS, "input")
+    return parse_header(
+        build_header(entries, region=region, sort=sort), MAIN_HEADER_LIMITS, "input"
+    )
 
 
 def intro(entries: int, data_bytes: int) -> bytes:
@@ -116,7 +118,9 @@ def test_scalars_and_arrays_take_each_other_s_shape(
 
 def test_arrays_of_nothing_are_empty() -> None:
     """No values, and an offset that is the end of the data."""
-    header = parsed([string_array(1, []), int32(2), binary(3, b""), Entry(4, TagType.STRING, 0, b"")])
+    header = parsed(
+        [string_array(1, []), int32(2), binary(3, b""), Entry(4, TagType.STRING, 0, b"")]
+    )
     assert header.strings(1) == []
     assert header.string(1) == header.string(4) == header.translated(4) == b""
     assert header.integers(2).tolist() == []

@@ -362,9 +362,7 @@ def no_waiting() -> Iterator[None]:
         ("file/below", "Not a directory"),
     ],
 )
-def test_what_is_no_regular_file(
-    tmp_path: Path, name: str, words: str, no_waiting: None
-) -> None:
+def test_what_is_no_regular_file(tmp_path: Path, name: str, words: str, no_waiting: None) -> None:
     (tmp_path / "directory").mkdir()
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "zero").symlink_to("/dev/zero")

@@ -77,9 +77,7 @@ def memory_below(limit: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("archive_format", FORMATS)
 @pytest.mark.parametrize("compressor", COMPRESSORS)
-def test_every_payload(
-    tmp_path: Path, compressor: Compressor, archive_format: CpioFormat
-) -> None:
+def test_every_payload(tmp_path: Path, compressor: Compressor, archive_format: CpioFormat) -> None:
     files = [RpmFile("a.tar", bytes(range(256)) * 700), SPEC, RpmFile("z.patch", b"diff")]
     long_sizes = archive_format == "07070X"
     layout = RpmLayout(compressor=compressor, cpio_format=archive_format, long_sizes=long_sizes)
@@ -274,7 +272,9 @@ def test_payload_may_not_exceed_what_is_stated(
     monkeypatch.setattr(payload_module, "_PAYLOAD_SLACK_BYTES", 0)
     archive = build_cpio([CpioEntry(b"a", b"x" * 1000), CpioEntry(b"sample.spec", b"y" * 9)])
     needed = archive.index(b"y") + 9
-    rpm = compose(source(SPEC), RpmLayout(compressor="none", main={1046: int32(1046, needed + slack)}))
+    rpm = compose(
+        source(SPEC), RpmLayout(compressor="none", main={1046: int32(1046, needed + slack)})
+    )
     data = rpm.data[: rpm.header_end] + archive
     if fits:
         assert spec_of(tmp_path, data) is not None
@@ -332,7 +332,9 @@ def test_unstated_size_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     "field", "inode mode uid gid links mtime size major minor rmajor rminor name_size".split()
 )
-@pytest.mark.parametrize("digits", [b"-0000070", b"+0000001", b" 0000001", b"0_000001", b"0x000001"])
+@pytest.mark.parametrize(
+    "digits", [b"-0000070", b"+0000001", b" 0000001", b"0_000001", b"0x000001"]
+)
 def test_fields_are_hexadecimal_digits(tmp_path: Path, field: str, digits: bytes) -> None:
     """Nothing that Python's own reading of numbers would take; a negative size goes backwards."""
     archive = cpio_header(**{field: digits}) + b"a\0" + build_cpio([])
