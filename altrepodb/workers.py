@@ -15,20 +15,23 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from typing import TypeVar
+from contextlib import contextmanager, suppress
+from queue import Full, Queue
+from typing import Any, TypeVar
 
 from altrepodb.errors import AltrepodbError
 
-__all__ = ["DEFAULT_WORKERS_LIMIT", "WorkerPool", "default_workers", "worker_pool"]
+__all__ = ["DEFAULT_WORKERS_LIMIT", "WorkerPool", "default_workers", "read_ahead", "worker_pool"]
 
 DEFAULT_WORKERS_LIMIT = 10
 _ENGINE_MODULE = "chdb"
 _PR_SET_PDEATHSIG = 1
+_STOP_POLL_S = 0.1
 _LEAD_PER_WORKER = 8
 _GARBAGE_THRESHOLD = 100_000
 """Parsing makes many objects and no cycles; looking for cycles would take a tenth of the time."""
@@ -123,3 +126,48 @@ def worker_pool(workers: int) -> Iterator[WorkerPool]:
         yield WorkerPool(executor, workers)
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def read_ahead(items: Iterable[Output], depth: int) -> Iterator[Iterator[Output]]:
+    """The same items, produced by a thread that is at most ``depth`` of them ahead.
+
+    For sources whose reading and whose writing can go on side by side. An exception of the
+    source is raised where its item would have been.
+    """
+    queue: Queue[tuple[bool, Any]] = Queue(depth)
+    stop = threading.Event()
+
+    def put(entry: tuple[bool, Any]) -> None:
+        while not stop.is_set():
+            with suppress(Full):
+                return queue.put(entry, timeout=_STOP_POLL_S)
+
+    def produce() -> None:
+        try:
+            for item in items:
+                put((True, item))
+                if stop.is_set():
+                    return
+        except BaseException as error:
+            put((False, error))
+        else:
+            put((False, None))
+
+    def consume() -> Iterator[Output]:
+        while True:
+            is_item, value = queue.get()
+            if is_item:
+                yield value
+            elif value is None:
+                return
+            else:
+                raise value
+
+    thread = threading.Thread(target=produce, name="read ahead")
+    thread.start()
+    try:
+        yield consume()
+    finally:
+        stop.set()
+        thread.join()

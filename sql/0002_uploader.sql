@@ -17,6 +17,32 @@ CREATE TABLE IF NOT EXISTS LoadIntents
 ENGINE = MergeTree
 ORDER BY (intent_name, intent_date, intent_root);
 
+-- The distinct paths that packages require. A load of packages looks up here which of their files
+-- have to be provides; among all dependencies that would be a search through the database.
+CREATE TABLE IF NOT EXISTS RequiredPaths
+(
+    path_name String,
+    path_hash UInt64
+)
+ENGINE = ReplacingMergeTree
+ORDER BY path_hash;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS mv_required_paths TO RequiredPaths
+(
+    path_name String,
+    path_hash UInt64
+)
+AS SELECT DISTINCT
+    dp_name AS path_name,
+    murmurHash3_64(dp_name) AS path_hash
+FROM Depends
+WHERE dp_type = 'require' AND startsWith(dp_name, '/');
+
+INSERT INTO RequiredPaths (path_name, path_hash)
+SELECT DISTINCT dp_name, murmurHash3_64(dp_name)
+FROM Depends
+WHERE dp_type = 'require' AND dp_name >= '/' AND dp_name < '0';
+
 -- Readers look packages and task states up by numbers that are not in front in the sorting keys.
 -- These indexes are free on insert. Those of Files, FileNames and Depends are not here, because
 -- they make bulk inserts slower by a tenth; an operator who reads more than he loads may add them.

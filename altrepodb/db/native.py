@@ -4,7 +4,7 @@ A block is the number of columns and of rows (variable-length integers) and, for
 its name, its type and its values; see https://clickhouse.com/docs/interfaces/formats/Native.
 All numbers are little-endian. Python values: integers, floats, ``str``/``bytes`` for String,
 ``bytes`` for FixedString, ``uuid.UUID``, names or numbers for enums, sequences for arrays (an
-``array.array`` of the element's width is copied as it is), whole seconds for DateTime.
+``array.array`` of the element's type is copied as it is), whole seconds for DateTime.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def _variable_integer(value: int) -> bytes:
 
 def _little_endian(values: array[Any]) -> bytes:
     if sys.byteorder == "big":
+        values = values[:]
         values.byteswap()
     return values.tobytes()
 
@@ -108,12 +109,11 @@ def _enums_encoder(column_type: ColumnType, code: str) -> Encoder:
 
 def _arrays_encoder(element: ColumnType) -> Encoder:
     encode_elements = _encoder(element)
-    item_code = _NUMBERS.get(element.name, "")
-    item_size = struct.calcsize(item_code) if item_code else 0
+    item_code = _NUMBERS.get(element.name)
 
     def encode(values: Sequence[Any]) -> bytes:
         ends = struct.pack(f"<{len(values)}Q", *accumulate(map(len, values)))
-        if item_size and all(type(v) is array and v.itemsize == item_size for v in values):
+        if item_code and all(type(v) is array and v.typecode == item_code for v in values):
             return ends + b"".join(map(_little_endian, values))
         return ends + encode_elements(list(chain.from_iterable(values)))
 
@@ -123,6 +123,8 @@ def _arrays_encoder(element: ColumnType) -> Encoder:
 def _nullables_encoder(element: ColumnType) -> Encoder:
     encode_elements = _encoder(element)
     blank: Any = _BLANKS.get(element.name, 0)
+    if element.name in _ENUMS:
+        blank = min(enum_values(element).values())
 
     def encode(values: Sequence[Any]) -> bytes:
         nulls = bytes(value is None for value in values)

@@ -29,6 +29,7 @@ __all__ = [
     "PackageBatch",
     "PackageDigests",
     "add_package",
+    "package_identity",
 ]
 
 _TEXTS = {
@@ -147,6 +148,16 @@ class PackageBatch:
         self.warnings += other.warnings
 
 
+def package_identity(package: PackageFile) -> int:
+    """The identity of a package. Raises SourceError, naming it, when it has none."""
+    build_time = package.header.integer(tags.BUILD_TIME)
+    digests = (package.signed_sha1, package.signed_md5, package.gpg_signature)
+    try:
+        return package_hash(build_time, *digests)
+    except SourceError as error:
+        raise SourceError(f"{package.name}: {error}") from None
+
+
 def add_package(
     batch: PackageBatch, package: PackageFile, digests: PackageDigests, spec: SpecFile | None
 ) -> int:
@@ -158,10 +169,7 @@ def add_package(
     header = package.header
     sha1 = package.signed_sha1
     build_time = header.integer(tags.BUILD_TIME)
-    try:
-        identity = package_hash(build_time, sha1, package.signed_md5, package.gpg_signature)
-    except SourceError as error:
-        raise SourceError(f"{package.name}: {error}") from None
+    identity = package_identity(package)
     epoch = min(header.integer(tags.EPOCH), _LARGEST["I"])
     changelog = _add_changelog(batch, header)
     batch.packages.append(

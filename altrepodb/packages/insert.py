@@ -35,6 +35,11 @@ _JOINED_FILES_STRUCTURE = {
     "verifyflags": "Array(UInt32)", "devices": "Array(UInt32)", "sizes": "Array(UInt32)",
 }  # fmt: skip
 
+# A name without a slash (of a file in a source package) has no directory.
+_DIRECTORY = """
+if(position(name, '/') = 0, '', substring(name, 1, length(name) - position(reverse(name), '/')))
+"""
+
 _INSERT_FILES = f"""
 INSERT INTO Files (pkg_hash, file_hashname, file_hashdir, file_linkto, file_md5, file_size,
     file_mode, file_rdev, file_mtime, file_flag, file_username, file_groupname,
@@ -42,7 +47,7 @@ INSERT INTO Files (pkg_hash, file_hashname, file_hashdir, file_linkto, file_md5,
 SELECT
     pkg_hash,
     murmurHash3_64(name),
-    murmurHash3_64(substring(name, 1, length(name) - position(reverse(name), '/'))),
+    murmurHash3_64({_DIRECTORY}),
     linkto,
     toFixedString(if(length(digest) = 32, unhex(digest), ''), 16),
     size,
@@ -83,7 +88,7 @@ SELECT arrayJoin(splitByChar('\\0', names)) FROM {_JOINED_FILES}
 
 _INSERT_DIRECTORY_NAMES = f"""
 INSERT INTO FileNames (fn_name)
-SELECT DISTINCT substring(name, 1, length(name) - position(reverse(name), '/'))
+SELECT DISTINCT {_DIRECTORY}
 FROM (SELECT arrayJoin(splitByChar('\\0', names)) AS name FROM {_JOINED_FILES})
 """
 

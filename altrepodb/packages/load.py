@@ -6,6 +6,7 @@ import logging
 import os
 from dataclasses import dataclass, field
 
+from altrepodb.db.buffers import flush_buffers
 from altrepodb.db.database import Database
 from altrepodb.packages.batch import PackageBatch
 from altrepodb.packages.insert import PackageWriter
@@ -25,16 +26,11 @@ _SOURCE_OF_NAME = """
 SELECT max(pkg_hash) FROM Packages_buffer
 WHERE pkg_filename = {file_name:String} AND pkg_sourcepackage = 1
 """
-_OPTIMIZE = "OPTIMIZE TABLE {table}"
 _FLUSHED_BUFFERS = (
     "Files_buffer", "FileNames_buffer", "Depends_buffer", "Changelog_buffer", "Packages_buffer",
     "TaskIterations_buffer", "Tasks_buffer", "TaskStates_buffer", "Specfiles_buffer",
     "PackageHash_buffer",
 )  # fmt: skip
-_BUFFERS = """
-SELECT name FROM system.tables
-WHERE database = {database:String} AND engine = 'Buffer' AND name IN {names:Array(String)}
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +80,7 @@ def load_package(options: PackageOptions, database: Database) -> PackageSummary:
         writer.flush()
         summary.inserted = dict(writer.inserted)
     if options.flush_buffers and not options.dry_run:
-        _flush_buffers(database)
+        flush_buffers(database, _FLUSHED_BUFFERS)
     return summary
 
 
@@ -119,12 +115,3 @@ def _link_to_source(database: Database, batch: PackageBatch) -> int:
         ((found,),) = database.query(_SOURCE_OF_NAME, {"file_name": file_name})
         batch.links[0] = found
     return batch.links[0]
-
-
-def _flush_buffers(database: Database) -> None:
-    """Have buffers that another program filled written to their tables."""
-    names = {"database": database.name, "names": list(_FLUSHED_BUFFERS)}
-    present = {name for (name,) in database.query(_BUFFERS, names)}
-    for table in _FLUSHED_BUFFERS:
-        if table in present:
-            database.execute(_OPTIMIZE.replace("{table}", table))

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from altrepodb.db.database import Database
-from altrepodb.errors import AlreadyLoadedError, SourceError
+from altrepodb.errors import AlreadyLoadedError, ConfigurationError, SourceError
 from altrepodb.packages.batch import PackageBatch
 from altrepodb.packages.identities import Identities, find_identities
 from altrepodb.packages.insert import PackageWriter
@@ -124,7 +124,10 @@ def load_repository(
     return summary
 
 
-_MIDNIGHT = "SELECT toUnixTimestamp(toDateTime(concat({day:String}, ' 00:00:00')))"
+_MIDNIGHT = """
+SELECT toUnixTimestamp(midnight), toString(toDate(midnight))
+FROM (SELECT toDateTime(concat({day:String}, ' 00:00:00')) AS midnight)
+"""
 _TODAY = "SELECT toString(today())"
 
 
@@ -133,7 +136,9 @@ def _set_date(database: Database, options: RepositoryOptions, summary: Repositor
     day = options.date
     if day is None:
         ((day,),) = database.query(_TODAY)
-    ((midnight,),) = database.query(_MIDNIGHT, {"day": day})
+    ((midnight, stored_day),) = database.query(_MIDNIGHT, {"day": day})
+    if stored_day != day:
+        raise ConfigurationError(f"{day}: the database cannot store this day")
     summary.date = str(day)
     return int(midnight)
 
@@ -191,7 +196,6 @@ def _write_packages(
     summary: RepositorySummary,
 ) -> None:
     """Write what the workers read, sources first, so that binaries find theirs."""
-    writer = PackageWriter(database)
     with (
         database.second_connection() as second,
         Progress(f"{options.name}: reading packages", summary.read) as bar,

@@ -49,8 +49,10 @@ def _parse_stamp(stamp: str) -> int:
     hour, minute, second = clock.split(":")
     if month not in _MONTHS:
         raise ValueError(f"no month {month!r}")
-    numbers = map(int, (day_of_month, hour, minute, second))
-    moment = datetime(int(year), _MONTHS[month], *numbers, tzinfo=timezone.utc)
+    moment = datetime(
+        int(year), _MONTHS[month], int(day_of_month), int(hour), int(minute), int(second),
+        tzinfo=timezone.utc,
+    )  # fmt: skip
     if moment.year < 1970:
         raise ValueError("before 1970")
     return int(moment.timestamp())

@@ -255,5 +255,3 @@ def _syslog_line(line: str, modified: int) -> tuple[int, str] | None:
     if found is None or time is None:
         return None
     return time, line[found.end() :]
-
-

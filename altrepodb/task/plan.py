@@ -71,11 +71,8 @@ class Plan:
     digests: list[PlannedDigest] = field(default_factory=list)
     source_paths: dict[int, Path] = field(default_factory=dict)
     binary_paths: dict[tuple[int, str], list[Path]] = field(default_factory=dict)
-
-    @property
-    def sha256_of(self) -> dict[str, bytes]:
-        """SHA-256 of the files that the plan adds."""
-        return {d.file_name: d.sha256 for d in self.digests if d.action == "add"}
+    sha256_of: dict[str, bytes] = field(default_factory=dict)
+    """SHA-256 of the files that the plan adds, by file name."""
 
 
 def plan_hash(task_id: int, task_try: int, task_iter: int, arch: str) -> int:
@@ -117,7 +114,10 @@ def read_plan(root: Path, warnings: list[str]) -> Plan:
             source_paths[record.subtask] = existing
         else:
             binary_paths.setdefault((record.subtask, record.arch), []).append(existing)
-    return Plan(list(packages.values()), list(digests.values()), source_paths, binary_paths)
+    sha256_of = {d.file_name: d.sha256 for d in digests.values() if d.action == "add"}
+    return Plan(
+        list(packages.values()), list(digests.values()), source_paths, binary_paths, sha256_of
+    )
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

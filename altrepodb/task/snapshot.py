@@ -37,7 +37,9 @@ class TaskInFluxError(TemporaryError):
 
 def take_snapshot(root: Path) -> Snapshot:
     """Everything by which a change of the task shows; equal snapshots mean an unchanged task."""
-    task = [(raw(root / "task" / n), modified_ns(root / "task" / n)) for n in ("state", "try", "iter")]
+    task = [
+        (raw(root / "task" / n), modified_ns(root / "task" / n)) for n in ("state", "try", "iter")
+    ]
     directories = [modified_ns(root / name) for name in ("info.json", "plan")]
     subtasks = [(n, modified_ns(path)) for n, path in numbered_directories(root / "gears")]
     approvals = [

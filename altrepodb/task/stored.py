@@ -135,7 +135,10 @@ def delete_stale_rows(database: Database, task: Task) -> int:
     ]
     return (
         delete_rows(
-            database, "TaskStates", _STALE_STATES, version | {"state": task.state, "try": task.task_try}
+            database,
+            "TaskStates",
+            _STALE_STATES,
+            version | {"state": task.state, "try": task.task_try},
         )
         + delete_rows(database, "Tasks", _STALE_SUBTASKS, version | {"keys": subtasks})
         + delete_rows(database, "TaskIterations", _STALE_ITERATIONS, version | {"keys": iterations})

@@ -148,7 +148,9 @@ def read_task(root: Path) -> Task:
     plan = Plan()
     if _is_plan_trusted(root, state, task_try, task_iter):
         plan = read_plan(root, warnings)
-    subtasks = [_read_subtask(n, path, warnings) for n, path in numbered_directories(root / "gears")]
+    subtasks = [
+        _read_subtask(n, path, warnings) for n, path in numbered_directories(root / "gears")
+    ]
     iterations = _read_iterations(root, key, plan, warnings)
     return Task(
         id=task_id,
@@ -357,9 +359,7 @@ def _read_chroot(path: Path, warnings: list[str]) -> tuple[int, ...]:
     return tuple(hashes)
 
 
-def _iteration_log(
-    kind: str, path: Path, subtask_id: int, key: tuple[str, str]
-) -> LogFile | None:
+def _iteration_log(kind: str, path: Path, subtask_id: int, key: tuple[str, str]) -> LogFile | None:
     if not file_size(path):
         return None
     task_id, try_and_iter = key

@@ -23,7 +23,6 @@ from altrepodb.packages.people import split_changelog_author, split_packager
 from altrepodb.packages.read import PackageSource, ReadOptions, read_packages
 from altrepodb.rpm.package_file import open_package
 from altrepodb.rpm.payload import read_spec_file
-from tests.support import librpm
 from tests.support.damage import rpm_cuts
 from tests.support.identity import package_hash, text_hash
 from tests.support.repository import RepositoryPlan, compose_repository
@@ -376,7 +375,7 @@ def odd_packages() -> Iterator[tuple[RpmPackage, RpmLayout]]:
         gif=bytes(range(256)),
     )
     for style in ("alt", "upstream"):
-        yield every, RpmLayout(style=style, gpg=fake_gpg_signature(b"x", 1))  # type: ignore[arg-type]
+        yield every, RpmLayout(style=style, gpg=fake_gpg_signature(b"x", 1))
     yield RpmPackage("huge", files=[RpmFile("/huge", size=5 << 30, flags=64)]), RpmLayout()
     yield RpmPackage("no-source"), RpmLayout(main={1044: None})
     yield RpmPackage("old", epoch=4), RpmLayout(region=False)
@@ -430,6 +429,13 @@ def test_composed_packages(tmp_path: Path, database: Database) -> None:
 
 # What librpm refuses
 
+_OURS_ALONE = (
+    "lead names unknown package type",
+    "tag 269: ",
+    "file names with 0",
+    "tag 1116: no such",
+)
+
 
 def test_broken_packages_are_refused_by_both(tmp_path: Path) -> None:
     """Cut in any part before the payload: librpm reads nothing, and so do we."""
@@ -443,7 +449,12 @@ def test_broken_packages_are_refused_by_both(tmp_path: Path) -> None:
 
 
 def is_read(path: Path) -> bool:
-    """Whether we read a package file; if not, one error names it."""
+    """Whether we read a package file."""
+    return refusal_of(path) is None
+
+
+def refusal_of(path: Path) -> str | None:
+    """The one error in which reading a package ends, which names it."""
     batch = PackageBatch()
     try:
         with open_package(path) as package:
@@ -457,8 +468,8 @@ def is_read(path: Path) -> bool:
     except SourceError as error:
         assert str(error).startswith(f"{path}: ")
         assert "\n" not in str(error)
-        return False
-    return True
+        return str(error)
+    return None
 
 
 @pytest.mark.parametrize(
@@ -481,20 +492,30 @@ def test_broken_entries_are_refused_by_both(tmp_path: Path, entry: Entry, accept
 
 
 def test_what_librpm_reads_of_a_damaged_header_we_read(tmp_path: Path) -> None:
-    """Bytes changed one by one: we never refuse more than librpm, save what does not fit a row."""
+    """Bytes changed one by one: we refuse no more than librpm does.
+
+    It looks neither at the type in the lead nor, when verification is off, at digests, which
+    are the identity of a package; and names without directories are none for it until asked for.
+    """
     rpm_file = compose(RpmPackage("x", files=[RpmFile("/a", b"a")]), RpmLayout(compressor="none"))
-    refused = []
     path = tmp_path / "x.rpm"
+    accepted = 0
     for position in range(0, rpm_file.header_end, 3):
         damaged = bytearray(rpm_file.data)
         damaged[position] ^= 0x40
         path.write_bytes(damaged)
-        if read_by_librpm(path) is not None and not is_read(path):
-            refused.append(position)
-    assert len(refused) < rpm_file.header_end // 3 * 0.02, refused
+        if read_by_librpm(path) is not None:
+            accepted += 1
+            refusal = refusal_of(path)
+            assert refusal is None or any(words in refusal for words in _OURS_ALONE), refusal
+    assert accepted > 100
 
 
 # Packages of others
+
+
+# Its arrays have no values, which librpm takes for damage and we for arrays without values.
+_OF_NO_VALUES = ("rpms-corrupt", "redline", "test-1.0-1.noarch.rpm")
 
 
 def fixtures() -> Path:
@@ -509,12 +530,12 @@ def fixtures() -> Path:
 def test_packages_of_other_projects(database: Database) -> None:
     """All that librpm accepts has its rows; all that it refuses ends in one error."""
     paths = sorted(path for path in fixtures().rglob("*.rpm") if path.is_file())
-    accepted: dict[tuple[str, int], Path] = {}
+    accepted: dict[int, Path] = {}
     for path in paths:
         header = read_by_librpm(path)
-        assert is_read(path) == (header is not None), path
+        assert is_read(path) == (header is not None or path.parts[-3:] == _OF_NO_VALUES), path
         if header is not None:
-            accepted.setdefault((path.name, Oracle(path, header).identity), path)
+            accepted.setdefault(Oracle(path, header).identity, path)
     by_name = {path.name: path for path in accepted.values()}
     oracles = oracles_of(list(by_name.values()))
     assert len(oracles) > 100

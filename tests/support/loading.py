@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -73,59 +73,91 @@ def open_loader(template: Path, directory: Path, workers: int = 2) -> Iterator[L
         yield Loader(database, pool)
 
 
-class FailingDatabase:
-    """A database that fails at the statement of a given number, before or after running it.
+class WrappedDatabase:
+    """A database that others build upon; its second connection is of the same kind."""
+
+    def __init__(self, database: Database, first: WrappedDatabase | None = None) -> None:
+        self.database = database
+        self.first = first or self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.database, name)
+
+    @contextmanager
+    def second_connection(self) -> Iterator[WrappedDatabase]:
+        with self.database.second_connection() as second:
+            yield type(self)(second, self.first)
+
+    def execute(self, statement: str, parameters: Parameters | None = None) -> None:
+        self.database.execute(statement, parameters)
+
+    def query(self, statement: str, parameters: Parameters | None = None) -> list[Row]:
+        return self.database.query(statement, parameters)
+
+    def insert(self, table: str, columns: Columns) -> int:
+        return self.database.insert(table, columns)
+
+
+@dataclass(slots=True)
+class Fault:
+    """When a database fails: at the statement of a number, before or after running it.
 
     Only inserts and statements without an answer are counted. ``for_ever`` lets all further
     statements fail too, as when the server has gone.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        at: int,
-        error: BaseException | None = None,
-        *,
-        after: bool = False,
-        for_ever: bool = False,
-    ) -> None:
-        self._database = database
-        self.left = at
-        self._error = error or DatabaseError("injected failure")
-        self._after = after
-        self._for_ever = for_ever
-        self.failed_at = ""
+    number: int
+    error: BaseException = field(default_factory=lambda: DatabaseError("injected failure"))
+    after: bool = False
+    for_ever: bool = False
+    counted: int = 0
+    happened_at: str = ""
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._database, name)
+
+class FailingDatabase(WrappedDatabase):
+    """A database with a fault."""
+
+    fault: Fault
+
+    @classmethod
+    def of(cls, database: Database, fault: Fault) -> FailingDatabase:
+        """A failing database around a sound one."""
+        failing = cls(database)
+        failing.fault = fault
+        return failing
 
     @contextmanager
     def _counted(self, what: str) -> Iterator[None]:
-        self.left -= 1
-        if self.failed_at and self._for_ever:
-            raise self._error
-        if self.left == 0 and not self._after:
-            self.failed_at = what
-            raise self._error
+        fault = self.first.fault
+        self._fail_if_gone()
+        fault.counted += 1
+        is_due = fault.counted == fault.number
+        if is_due:
+            fault.happened_at = what
+        if is_due and not fault.after:
+            raise fault.error
         yield
-        if self.left == 0:
-            self.failed_at = what
-            raise self._error
+        if is_due:
+            raise fault.error
+
+    def _fail_if_gone(self) -> None:
+        fault = self.first.fault
+        if fault.for_ever and fault.happened_at:
+            raise fault.error
 
     def execute(self, statement: str, parameters: Parameters | None = None) -> None:
         with self._counted(" ".join(statement.split()[:3])):
-            self._database.execute(statement, parameters)
+            super().execute(statement, parameters)
 
     def query(self, statement: str, parameters: Parameters | None = None) -> list[Row]:
-        if self.failed_at and self._for_ever:
-            raise self._error
-        return self._database.query(statement, parameters)
+        self._fail_if_gone()
+        return super().query(statement, parameters)
 
     def insert(self, table: str, columns: Columns) -> int:
         if not len(next(iter(columns.values()), ())):
             return 0
         with self._counted(table):
-            return self._database.insert(table, columns)
+            return super().insert(table, columns)
 
 
 # As a command

@@ -86,7 +86,7 @@ def test_zeros_between_and_after_streams(padding: int) -> None:
 
 @pytest.mark.parametrize("compressor", CUT_NOTICED)
 def test_garbage_after_the_stream(compressor: Compressor) -> None:
-    with pytest.raises(SourceError, match="^input: damaged"):
+    with pytest.raises(SourceError, match=r"^input: damaged"):
         decompressed(compress(TEXT, compressor) + b"\1garbage of some length", compressor)
 
 
@@ -103,7 +103,7 @@ def test_blocks_and_streams_that_lie_across_reads() -> None:
 def test_truncation_at_every_byte(compressor: Compressor) -> None:
     data = compress(TEXT[:300], compressor)
     for length in range(len(data)):
-        with pytest.raises(SourceError, match="^input: damaged"):
+        with pytest.raises(SourceError, match=r"^input: damaged"):
             decompressed(data[:length], compressor)
 
 
@@ -153,7 +153,7 @@ def test_source_that_cannot_be_read() -> None:
             raise OSError(5, "Input/output error")
 
     for compressor in set(NAMES.values()):
-        with pytest.raises(SourceError, match="input: .*Input/output error"):
+        with pytest.raises(SourceError, match=r"input: .*Input/output error"):
             list(iter_decompressed(Broken(), compressor, "input"))
 
 

@@ -131,7 +131,7 @@ def test_archive_size_of_both_styles(tmp_path: Path) -> None:
     """ALT states it in the main header, upstream among the signatures; it is the same."""
     sizes = []
     for style in ("alt", "upstream"):
-        data = compose_rpm(SAMPLE, RpmLayout(style=style))  # type: ignore[arg-type]
+        data = compose_rpm(SAMPLE, RpmLayout(style=style))
         with open_package(write(tmp_path / "x.rpm", data)) as package:
             sizes.append(package.archive_size)
     assert sizes[0] == sizes[1] > 0

@@ -1,0 +1,1 @@
+"""Build tasks: reading their trees, loading them, and noting which are gone."""
