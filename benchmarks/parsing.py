@@ -17,12 +17,20 @@ from pathlib import Path
 from altrepodb.packages import batch as mapping
 from altrepodb.packages.batch import PackageBatch, PackageDigests, add_package
 from altrepodb.rpm import tags
-from altrepodb.rpm.header import MAIN_HEADER_LIMITS, Header, parse_header
+from altrepodb.rpm.header import (
+    HEADER_INTRO_BYTES,
+    MAIN_HEADER_LIMITS,
+    SIGNATURE_LIMITS,
+    Header,
+    header_size,
+    parse_header,
+)
 from altrepodb.rpm.package_file import PackageFile, open_package
 from altrepodb.rpm.payload import read_spec_file
 
 __all__ = ["headers_per_second", "packages_per_second", "specs_per_second"]
 
+_LEAD_BYTES = 96
 _ROUNDS = 5
 _PACKAGES_PER_BATCH = 48
 _GARBAGE_THRESHOLD = 100_000
@@ -64,9 +72,10 @@ def _rate(count: int, work: Callable[[], None]) -> float:
 
 
 def _raw_header(package: PackageFile) -> bytes:
-    """The main header as it lies in the file."""
-    size = 16 + 16 * len(package.header.entries) + len(package.header.data)
-    return os.pread(package.descriptor, size, package.payload_offset - size)
+    """The main header as it lies in the file, from the end of the padded signature header on."""
+    intro = os.pread(package.descriptor, HEADER_INTRO_BYTES, _LEAD_BYTES)
+    start = _LEAD_BYTES + (header_size(intro, SIGNATURE_LIMITS, package.name) + 7) // 8 * 8
+    return os.pread(package.descriptor, package.payload_offset - start, start)
 
 
 def _read_values(header: Header) -> None:

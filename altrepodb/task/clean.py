@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from altrepodb.db.buffers import flush_buffers
 from altrepodb.db.database import Columns, Database
 from altrepodb.errors import AltrepodbError, SourceError
 from altrepodb.rpm.package_file import printable
@@ -60,11 +61,6 @@ FROM
 )
 WHERE task_state NOT IN ('DONE', 'DELETED')
 """
-_BUFFER_EXISTS = """
-SELECT count() FROM system.tables
-WHERE database = {database:String} AND name = 'TaskStates_buffer' AND engine = 'Buffer'
-"""
-_FLUSH_BUFFER = "OPTIMIZE TABLE TaskStates_buffer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +153,8 @@ def clean_tasks(options: CleanOptions, database: Database) -> CleanSummary:
     options.check()
     summary = CleanSummary(str(options.path), dry_run=options.dry_run)
     if not options.dry_run:
-        _flush_buffer(database)
+        # What another program left in the buffer must be seen.
+        flush_buffers(database, ["TaskStates_buffer"])
     candidates = _find_candidates(options, database)
     summary.candidates = len(candidates)
     if options.task_id is not None and not candidates:
@@ -173,13 +170,6 @@ def clean_tasks(options: CleanOptions, database: Database) -> CleanSummary:
     if findings.unclear:
         _write_report(options, findings.unclear, summary)
     return summary
-
-
-def _flush_buffer(database: Database) -> None:
-    """Have states that another program left in the buffer written, so that they are seen."""
-    ((count,),) = database.query(_BUFFER_EXISTS, {"database": database.name})
-    if count:
-        database.execute(_FLUSH_BUFFER)
 
 
 def _find_candidates(options: CleanOptions, database: Database) -> list[_StoredState]:
@@ -296,7 +286,7 @@ def _mark(
     still_open = [stored for stored in gone if current.get(stored.task_id) == stored]
     summary.marked = database.insert("TaskStates", _deleted_rows(still_open, int(time.time())))
     summary.inserted["TaskStates"] = summary.marked
-    logger.info("%d tasks marked as deleted", summary.marked)
+    logger.info("marked as deleted: %d", summary.marked)
 
 
 def _deleted_rows(tasks: Sequence[_StoredState], now: int) -> Columns:
@@ -328,7 +318,7 @@ def _count(findings: _Findings, summary: CleanSummary) -> None:
     summary.unclear = len(findings.unclear)
     summary.archived = sum(task.is_archived for task in findings.unclear)
     logger.info(
-        "%d open tasks: %d as stored, %d gone, %d unclear",
+        "open tasks: %d, of them %d as stored, %d gone, %d unclear",
         summary.candidates, summary.unchanged, len(findings.gone), summary.unclear,
     )  # fmt: skip
     for stored in findings.gone[:_MAX_NAMED_TASKS]:
@@ -343,7 +333,7 @@ def _write_report(
     """Write the unclear tasks, one line each, over an earlier report."""
     options.report.write_bytes(b"".join([task.line for task in unclear]))
     summary.report = str(options.report)
-    logger.warning("%d tasks in an unclear state, see %s", len(unclear), options.report)
+    logger.warning("unclear tasks: %d, see %s", len(unclear), options.report)
 
 
 def _field(value: bytes) -> bytes:

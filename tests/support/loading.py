@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,8 @@ DATABASE_NAME = "repodb"
 DAY = "2022-08-18"
 MIDNIGHT = 1_660_780_800
 
-_ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
+
 _WAIT_S = 10.0
 _COMMAND_TIMEOUT_S = 60
 _TABLES = """
@@ -65,11 +66,16 @@ class Loader:
         return load_repository(chosen, scan(chosen, self.pool), database, self.pool)
 
 
+def open_database_in(directory: Path) -> AbstractContextManager[Database]:
+    """The database in a directory, which no other process uses any more."""
+    return open_embedded(directory, DATABASE_NAME, _WAIT_S)
+
+
 @contextmanager
 def open_loader(template: Path, directory: Path, workers: int = 2) -> Iterator[Loader]:
     """A loader for a copy of a closed database."""
     shutil.copytree(template, directory, symlinks=True)
-    with worker_pool(workers) as pool, open_embedded(directory, DATABASE_NAME, _WAIT_S) as database:
+    with worker_pool(workers) as pool, open_database_in(directory) as database:
         yield Loader(database, pool)
 
 
@@ -190,7 +196,7 @@ def environment(home: Path, **further: str) -> dict[str, str]:
 
 def command_line(name: str, *arguments: str | Path) -> list[str]:
     """A command of the checkout, run by this interpreter."""
-    return [sys.executable, str(_ROOT / "bin" / name), *map(str, arguments)]
+    return [sys.executable, str(ROOT / "bin" / name), *map(str, arguments)]
 
 
 def run_command(
@@ -207,6 +213,19 @@ def run_command(
     return CommandResult(
         done.returncode, done.stdout.decode(), done.stderr.decode("utf-8", "replace")
     )
+
+
+def living_processes(group: int) -> list[int]:
+    """The processes of a process group that have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, its_group, *_ = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(its_group) == group and state not in ("Z", "X"):
+            found.append(int(path.parent.name))
+    return found
 
 
 # What is stored
@@ -270,9 +289,9 @@ WHERE pkgset_ruuid = {root:UUID} AND pkgset_depth > 0
 
 
 def faults_of_visible_sets(
-    database: Database, name: str, nodes: int, members: set[int]
+    database: Database, name: str, nodes: int, members: set[int], *, exactly_one: bool = False
 ) -> list[str]:
-    """What a reader would find missing in the sets of a name that have a root."""
+    """What a reader would find missing in the set of a name: there is none, or all of one."""
     faults = []
     roots = database.query(
         "SELECT pkgset_uuid FROM PackageSetName WHERE pkgset_depth = 0"
@@ -286,7 +305,7 @@ def faults_of_visible_sets(
             faults.append(f"{len(sizes)} nodes under the root")
         if database.query(_UNSTORED_MEMBERS, {"root": root}) != [(0,)]:
             faults.append("packages of the set are not stored")
-    if len(roots) > 1:
+    if len(roots) > 1 or (exactly_one and not roots):
         faults.append(f"{len(roots)} roots")
     flat = [
         pkg_hash
@@ -295,6 +314,6 @@ def faults_of_visible_sets(
             {"name": name},
         )
     ]
-    if flat and sorted(flat) != sorted(members):
+    if (flat or exactly_one) and sorted(flat) != sorted(members):
         faults.append(f"{len(flat)} of {len(members)} packages in the flat copy")
     return faults

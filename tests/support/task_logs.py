@@ -12,6 +12,7 @@ from typing import Literal
 from tests.support.vocabulary import CYRILLIC_WORDS, WORDS, pick
 
 LogKind = Literal["build", "srpm"]
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DAY_S = 86_400
 _CHUNK_SIZE = 1 << 16
 # Both are replaced in every chunk, so that time goes on and few lines repeat.
@@ -19,8 +20,6 @@ _STAMPS = {"build": b"[00:00:00] ", "srpm": b"<13>Jan  1 00:00:00 "}
 _COUNTER = b"@0000000"
 _STAMPED_SHARE = 0.6
 _COUNTED_SHARE = 0.4
-_MIB = 1 << 20
-_FILE = "src/{word}/{other}_{number}"
 _LINES = (
     "gcc -DHAVE_CONFIG_H -I. -I.. -O2 -g -c -o {word}/{other}.o {word}/{other}.c",
     "libtool: compile:  x86_64-alt-linux-gcc -I./include -fPIC -DPIC {word}.c",
@@ -102,6 +101,3 @@ def _line(rng: Random, stamp: str) -> str:
     head = stamp if rng.random() < _STAMPED_SHARE else ""
     tail = f" {_COUNTER.decode()}" if rng.random() < _COUNTED_SHARE else ""
     return f"{head}{text}{tail}\n"
-
-
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
