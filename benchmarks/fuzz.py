@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -210,10 +210,8 @@ def _run_header(data: bytes) -> None:
 
 
 def _refusable(read: Callable[[Header, int], object], header: Header, tag: int) -> None:
-    try:
+    with suppress(SourceError):
         read(header, tag)
-    except SourceError:
-        pass
 
 
 @lru_cache(maxsize=1)
@@ -234,10 +232,8 @@ def _run_package(data: bytes) -> None:
     with open_package(_as_file(data)) as package:
         spec = None
         if package.is_source:
-            try:
+            with suppress(SourceError):
                 spec = read_spec_file(package)
-            except SourceError:
-                pass
         add_package(batch, package, _DIGESTS, spec)
 
 
@@ -277,7 +273,7 @@ def targets() -> dict[str, Target]:
     info = ReleaseInfo("x86_64", ["classic", "debuginfo"])
     release = release_file(info, {"base/pkglist.classic": b"x", "base/pkglist.classic.xz": b"y"})
     people = ("Ivan Petrov <ivan at altlinux.org>", 'Иван "x" (y) <i@x> 1:1.0-alt1', "A <b> - < c>")
-    text = b"some text, again and again\n" * 40
+    text = b"070701, and some text again and again\n" * 40
     others = [name for name in COMPRESSORS if name != "lzma"]
     large = _MEMORY_CONSTANT_BYTES + _DICTIONARY_BYTES
     return {
@@ -425,9 +421,7 @@ def check_input(report: Report, name: str, number: int, data: bytes) -> None:
     reason = outcome if outcome not in ("read", "refused") else None
     if reason is None and seconds > CPU_LIMIT_S:
         reason = f"took {seconds:.3f} s of processor time, limit {CPU_LIMIT_S}"
-    if reason is None and (
-        number % _MEASURED_EVERY == 0 or len(data) > _ALWAYS_MEASURED_BYTES
-    ):
+    if reason is None and (number % _MEASURED_EVERY == 0 or len(data) > _ALWAYS_MEASURED_BYTES):
         reason = _check_memory(report, name, data)
     report.slowest_s = max(report.slowest_s, (seconds, name))
     if reason is not None:

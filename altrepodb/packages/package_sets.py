@@ -47,8 +47,10 @@ SELECT count() FROM PackageSetName WHERE pkgset_depth = 0 AND pkgset_uuid = {roo
 _TREE_NODES = """
 SELECT groupUniqArray(pkgset_uuid) FROM PackageSetName WHERE pkgset_ruuid = {root:UUID}
 """
-# Not simply IN an array, which servers learned late.
+# Not simply IN an array, which servers learned late. A deletion must do without subqueries: one
+# that is taken up while a database starts cannot run them yet.
 _ON_NODES = "pkgset_uuid IN (SELECT arrayJoin({nodes:Array(UUID)}))"
+_IS_NODE = "has({nodes:Array(UUID)}, pkgset_uuid)"
 _STORED_MEMBERS = f"""
 SELECT uniqExact(pkg_hash) FROM Packages_buffer
 WHERE pkg_hash IN (SELECT pkg_hash FROM PackageSet WHERE {_ON_NODES})
@@ -233,9 +235,9 @@ def _withdraw(
     parameters = {"root": root, "nodes": list(nodes)}
     delete_rows(database, "PackageSetName", "pkgset_uuid = {root:UUID}", {"root": root})
     delete_rows(
-        database, "PackageSetName", f"pkgset_ruuid = {{root:UUID}} OR {_ON_NODES}", parameters
+        database, "PackageSetName", f"pkgset_ruuid = {{root:UUID}} OR {_IS_NODE}", parameters
     )
-    delete_rows(database, "PackageSet", _ON_NODES, {"nodes": list(nodes)})
+    delete_rows(database, "PackageSet", _IS_NODE, {"nodes": list(nodes)})
     delete_rows(database, "last_packages_stage1", "pkgset_ruuid = {root:UUID}", {"root": root})
     if not find_repository_roots(database, name, date):
         _remove_flat_copy(database, name, date)

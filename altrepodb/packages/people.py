@@ -44,10 +44,10 @@ def _found_packager(packager: bytes) -> tuple[bytes, bytes] | None:
         for position in range(1, len(text))
         if (found := _ADDRESS.match(text, position))
     }
-    found = _first_name(text, list(addresses))
-    if found is None:
+    name = _first_name(text, list(addresses))
+    if name is None:
         return None
-    first, end = found
+    first, end = name
     address = addresses[end].strip().replace(" at ", "@")
     return _encoded(text[first:end].strip()), _encoded(address)
 

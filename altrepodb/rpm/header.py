@@ -71,7 +71,8 @@ def header_size(intro: bytes, limits: HeaderLimits, name: str) -> int:
         raise SourceError(f"{name}: truncated header: {len(intro)} bytes where 16 are needed")
     if intro[:8] != _MAGIC:
         raise SourceError(f"{name}: no header magic, found {intro[:8].hex()}")
-    entry_count, data_bytes = struct.unpack_from(">II", intro, 8)
+    entry_count = int.from_bytes(intro[8:12], "big")
+    data_bytes = int.from_bytes(intro[12:16], "big")
     if entry_count > limits.entries:
         raise SourceError(f"{name}: header has {entry_count} entries, limit {limits.entries}")
     if data_bytes > limits.data_bytes:

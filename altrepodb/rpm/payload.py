@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import struct
 from binascii import unhexlify
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from functools import cached_property
 from typing import BinaryIO
@@ -123,7 +123,7 @@ class _FileList:
 
     def entry(self, index: int, name: str) -> _Entry:
         """The entry with this index. Raises SourceError when an array is too short."""
-        arrays = (self.names, self.modes, self.mtimes, self.sizes)
+        arrays: tuple[Sized, ...] = (self.names, self.modes, self.mtimes, self.sizes)
         if index >= min(map(len, arrays)):
             raise SourceError(f"{name}: payload names file {index}, which the header lacks")
         links = self._links.get(index, [])
