@@ -89,11 +89,9 @@ class WorkerPool:
         waiting: Iterator[Input],
         running: deque[Future[Output]],
     ) -> None:
-        while len(running) < self._lead:
-            try:
-                running.append(self._executor.submit(function, next(waiting)))
-            except StopIteration:
-                return
+        with _clear_error():
+            for item in islice(waiting, self._lead - len(running)):
+                running.append(self._executor.submit(function, item))
 
     def _results(
         self,
@@ -103,14 +101,22 @@ class WorkerPool:
     ) -> Iterator[Output]:
         try:
             while running:
-                result = running.popleft().result()
+                with _clear_error():
+                    result = running.popleft().result()
                 self._fill(function, waiting, running)
                 yield result
-        except BrokenProcessPool as error:
-            raise AltrepodbError("a worker process died; was memory short?") from error
         finally:
             for future in running:
                 future.cancel()
+
+
+@contextmanager
+def _clear_error() -> Iterator[None]:
+    """Say in our own words that a worker was killed."""
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise AltrepodbError("a worker process died; was memory short?") from error
 
 
 @contextmanager

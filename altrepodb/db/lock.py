@@ -1,4 +1,4 @@
-"""A lock file in a directory, held for the life of a process, that says who holds it."""
+"""Lock files, held for the life of a process, that say who holds them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from types import TracebackType
 
 from altrepodb.errors import ConfigurationError, LockHeldError
 
-__all__ = ["DirectoryLock"]
+__all__ = ["DirectoryLock", "FileLock"]
 
 _LOCK_FILE = "altrepodb.lock"
 _POLL_S = 0.05
 
 
-class DirectoryLock:
-    """Exclusive use of a directory; the kernel frees it however the holder ends."""
+class FileLock:
+    """A lock file; the kernel frees it however the holder ends. ``shown`` is what it guards."""
 
-    def __init__(self, directory: Path, wait_s: float) -> None:
-        self._path = directory / _LOCK_FILE
+    def __init__(self, path: Path, wait_s: float, shown: str | None = None) -> None:
+        self._path = path
         self._wait_s = wait_s
+        self._shown = shown or str(path)
         self._descriptor = -1
 
-    def __enter__(self) -> DirectoryLock:
+    def __enter__(self) -> FileLock:
         """Take the lock. Raises LockHeldError after the wait, naming the holder."""
         try:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -36,7 +37,7 @@ class DirectoryLock:
                 holder = os.pread(self._descriptor, 100, 0).decode("ascii", "replace").strip()
                 os.close(self._descriptor)
                 raise LockHeldError(
-                    f"{self._path.parent}: in use by {holder or 'another process'}"
+                    f"{self._shown}: in use by {holder or 'another process'}"
                     f" (waited {self._wait_s:g} s)"
                 )
             time.sleep(_POLL_S)
@@ -58,3 +59,10 @@ class DirectoryLock:
         traceback: TracebackType | None,
     ) -> None:
         os.close(self._descriptor)
+
+
+class DirectoryLock(FileLock):
+    """Exclusive use of a directory."""
+
+    def __init__(self, directory: Path, wait_s: float) -> None:
+        super().__init__(directory / _LOCK_FILE, wait_s, str(directory))

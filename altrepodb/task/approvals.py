@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -14,6 +15,8 @@ from altrepodb.task.files import numbered_directories, raw, regular_files
 
 __all__ = ["Approval", "Changes", "compare_approvals", "parse_approval", "read_approvals"]
 
+_STAMP = re.compile(r"(\d{4})-([A-Z][a-z]{2})-(\d{1,2}) (\d{1,2}):(\d{1,2}):(\d{1,2})", re.ASCII)
+_LARGEST_TIME = 0xFFFFFFFF
 _KINDS = {"approved": "approve", "disapproved": "disapprove"}
 _MONTHS = {
     name: number
@@ -44,18 +47,17 @@ class Changes:
 
 def _parse_stamp(stamp: str) -> int:
     """Seconds of ``YYYY-Mon-DD HH:MM:SS``. Raises ValueError when it is no date."""
-    day, clock = stamp.split(" ")
-    year, month, day_of_month = day.split("-")
-    hour, minute, second = clock.split(":")
-    if month not in _MONTHS:
-        raise ValueError(f"no month {month!r}")
+    found = _STAMP.fullmatch(stamp)
+    if found is None or found[2] not in _MONTHS:
+        raise ValueError(f"no date {stamp[:40]!r}")
+    year, day, hour, minute, second = map(int, found.group(1, 3, 4, 5, 6))
     moment = datetime(
-        int(year), _MONTHS[month], int(day_of_month), int(hour), int(minute), int(second),
-        tzinfo=timezone.utc,
+        year, _MONTHS[found[2]], day, hour, minute, second, tzinfo=timezone.utc
     )  # fmt: skip
-    if moment.year < 1970:
-        raise ValueError("before 1970")
-    return int(moment.timestamp())
+    time = int(moment.timestamp())
+    if not 0 <= time <= _LARGEST_TIME:
+        raise ValueError(f"no date of our times {stamp!r}")
+    return time
 
 
 def parse_approval(text: str) -> tuple[int, str, str] | None:

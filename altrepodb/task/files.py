@@ -23,11 +23,13 @@ __all__ = [
     "numbered_directories",
     "raw",
     "regular_files",
+    "seconds",
     "subdirectories",
     "text",
 ]
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
+_LARGEST_TIME = 0xFFFFFFFF
 
 
 def _error(path: Path, error: OSError) -> SourceError:
@@ -58,6 +60,11 @@ def modified_ns(path: Path) -> int | None:
     """Modification time, None when there is nothing."""
     status = _status(path)
     return None if status is None else status.st_mtime_ns
+
+
+def seconds(nanoseconds: int) -> int:
+    """Whole seconds of a time as a DateTime column can hold them."""
+    return min(max(nanoseconds // 1_000_000_000, 0), _LARGEST_TIME)
 
 
 def _read(path: Path) -> bytes:
@@ -124,12 +131,12 @@ def _entries(path: Path) -> Iterator[os.DirEntry[str]]:
         raise _error(path, error) from error
 
 
-def subdirectories(path: Path) -> list[Path]:
-    """The directories in a directory (links to directories too), by name."""
+def subdirectories(path: Path, follow_links: bool = True) -> list[Path]:
+    """The directories in a directory (links to directories too, if wanted), by name."""
     found = []
     for entry in _entries(path):
         try:
-            if entry.is_dir():
+            if entry.is_dir(follow_symlinks=follow_links):
                 found.append(path / entry.name)
         except OSError as error:
             raise _error(path / entry.name, error) from error

@@ -16,6 +16,7 @@ from pathlib import Path
 from altrepodb.db.buffers import flush_buffers
 from altrepodb.db.database import Database
 from altrepodb.errors import AltrepodbError, SourceError
+from altrepodb.rpm.package_file import printable
 from altrepodb.task.dump import write_dump
 from altrepodb.task.identify import package_paths
 from altrepodb.task.snapshot import INFO_WAIT_S, TaskInFluxError, take_snapshot, wait_for_info
@@ -78,16 +79,28 @@ def read_settled(root: Path) -> ReadTask:
     root = Path(os.path.normpath(root))
     task_number(root)
     for wait_s in (*_RETRY_WAITS_S, None):
-        warnings: list[str] = []
-        before = take_snapshot(root)
-        wait_for_info(root, INFO_WAIT_S, warnings)
-        task = read_task(root)
-        if take_snapshot(root) == before:
-            task.warnings[:0] = warnings
-            return ReadTask(task, before)
+        if read := _read_at_rest(root):
+            return read
         if wait_s is not None:
             time.sleep(wait_s)
-    raise TaskInFluxError(f"{root}: keeps changing while it is read")
+    raise TaskInFluxError(f"{printable(os.fspath(root))}: keeps changing while it is read")
+
+
+def _read_at_rest(root: Path) -> ReadTask | None:
+    """Read a task once; None when it changed meanwhile, which may also look like damage."""
+    warnings: list[str] = []
+    wait_for_info(root, INFO_WAIT_S, warnings)
+    before = take_snapshot(root)
+    try:
+        task = read_task(root)
+    except SourceError:
+        if take_snapshot(root) == before:
+            raise
+        return None
+    if take_snapshot(root) != before:
+        return None
+    task.warnings[:0] = warnings
+    return ReadTask(task, before)
 
 
 def _groups(options: TaskOptions, summary: TaskSummary) -> Iterator[list[ReadTask]]:
@@ -102,8 +115,12 @@ def _groups(options: TaskOptions, summary: TaskSummary) -> Iterator[list[ReadTas
         except AltrepodbError as error:
             _fail(options, summary, path, error)
             continue
-        packages += sum(1 + len(iteration.binaries) for iteration in read.task.iterations)
         _warn(summary, read.task)
+        # Given twice, the second one has to find what the first one wrote.
+        if any(other.task.id == read.task.id for other in group):
+            yield group
+            group, packages = [], 0
+        packages += sum(1 + len(iteration.binaries) for iteration in read.task.iterations)
         group.append(read)
         if len(group) >= _GROUP_TASKS or packages >= _GROUP_PACKAGES:
             yield group
@@ -124,7 +141,8 @@ def _fail(options: TaskOptions, summary: TaskSummary, path: Path, error: Altrepo
 
 def _warn(summary: TaskSummary, task: Task) -> None:
     if task.state in _UNSETTLED_STATES:
-        logger.warning("%s: state %s is not a settled one", task.root, task.state)
+        name = printable(os.fspath(task.root))
+        logger.warning("%s: state %s is not a settled one", name, task.state)
     for message in task.warnings:
         logger.warning("%s", message)
     summary.warnings += len(task.warnings)
@@ -133,7 +151,7 @@ def _warn(summary: TaskSummary, task: Task) -> None:
 def _load_group(writing: Writing, group: Sequence[ReadTask]) -> None:
     """Load tasks together; if that fails, one by one, so that the sound ones get in."""
     try:
-        changed = write_group(writing, group)
+        changed = _write(writing, group)
     except (SourceError, TaskInFluxError) as error:
         if len(group) == 1:
             _fail(writing.options, writing.summary, group[0].task.root, error)
@@ -145,13 +163,26 @@ def _load_group(writing: Writing, group: Sequence[ReadTask]) -> None:
         _load_again(writing, read.task.root)
 
 
+def _write(writing: Writing, group: Sequence[ReadTask]) -> Sequence[ReadTask]:
+    """Write tasks and return those that changed meanwhile, which may also look like damage."""
+    try:
+        return write_group(writing, group)
+    except TaskInFluxError:
+        if len(group) > 1:
+            raise
+    except SourceError:
+        if len(group) > 1 or take_snapshot(group[0].task.root) == group[0].snapshot:
+            raise
+    return group
+
+
 def _load_again(writing: Writing, root: Path) -> None:
     """Load a task that changed while it was written, until it stays as it is."""
     try:
         for wait_s in _RETRY_WAITS_S:
             time.sleep(wait_s)
-            if not write_group(writing, [read_settled(root)]):
+            if not _write(writing, [read_settled(root)]):
                 return
-        raise TaskInFluxError(f"{root}: keeps changing while it is loaded")
+        raise TaskInFluxError(f"{printable(os.fspath(root))}: keeps changing while it is loaded")
     except AltrepodbError as error:
         _fail(writing.options, writing.summary, root, error)

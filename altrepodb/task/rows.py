@@ -77,13 +77,18 @@ def iteration_rows(task: Task, identities: Mapping[Path, int]) -> Iterator[Row]:
     for iteration in task.iterations:
         logs = (iteration.build_log, iteration.srpm_log)
         yield (
-            task.id, task.changed, iteration.subtask_id, os.fsencode(iteration.arch),
+            task.id, task.changed, iteration.subtask_id, _stored_text(iteration.arch),
             iteration.time, iteration.status, task.task_try, task.task_iter,
             identities[iteration.source] if iteration.source else 0,
             [identities[path] for path in iteration.binaries] or [0],
             _chroot_hash(iteration.chroot_base), _chroot_hash(iteration.chroot_br),
             *(log.log_hash if log else 0 for log in logs),
         )  # fmt: skip
+
+
+def _stored_text(name: str) -> str:
+    """The name of a file as the database gives it back, whatever the locale made of its bytes."""
+    return os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
 def _chroot_hash(chroot: tuple[int, ...]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from altrepodb.db.database import Database
 from altrepodb.db.mutations import delete_rows
@@ -11,6 +11,8 @@ from altrepodb.task.approvals import Approval
 from altrepodb.task.tree import Task
 
 __all__ = [
+    "StoredApproval",
+    "comparable",
     "delete_stale_rows",
     "recorded_logs",
     "stored_approvals",
@@ -26,33 +28,46 @@ WHERE task_id IN {ids:Array(UInt32)} AND task_changed IN (
     SELECT toDateTime(arrayJoin({times:Array(UInt32)})))
 """
 _SELECT_PLANS = "SELECT {columns} FROM {table} WHERE tplan_hash IN {keys:Array(UInt64)}"
-_RECORDED_LOGS = """
+# A version in state NEW may have been loaded without lines, so only that version itself counts.
+_WITH_LOGS = """
+task_id IN {ids:Array(UInt32)}
+    AND (task_state != 'NEW' OR toUnixTimestamp(task_changed) IN {times:Array(UInt32)})
+"""
+_RECORDED_LOGS = f"""
 SELECT task_id, log, max(changed) FROM
 (
     SELECT task_id, arrayJoin(task_eventlog_hash) AS log, toUnixTimestamp(task_changed) AS changed
-    FROM TaskStates WHERE task_id IN {ids:Array(UInt32)}
+    FROM TaskStates WHERE {_WITH_LOGS}
     UNION ALL
     SELECT task_id, arrayJoin([titer_buildlog_hash, titer_srpmlog_hash]) AS log,
         toUnixTimestamp(task_changed) AS changed
     FROM TaskIterations
-    WHERE task_id IN {ids:Array(UInt32)} AND (task_id, task_changed) IN
-        (SELECT task_id, task_changed FROM TaskStates WHERE task_id IN {ids:Array(UInt32)})
+    WHERE task_id IN {{ids:Array(UInt32)}} AND (task_id, task_changed) IN
+        (SELECT task_id, task_changed FROM TaskStates WHERE {_WITH_LOGS})
 )
 WHERE log != 0
 GROUP BY task_id, log
 """
 _NEWEST_APPROVALS = """
-SELECT task_id, subtask_id, toString(argMax(tapp_type, ts)),
-    toUnixTimestamp(argMax(tapp_date, ts)), tapp_name, argMax(tapp_message, ts),
-    argMax(tapp_revoked, ts)
-FROM TaskApprovals
-WHERE task_id IN {ids:Array(UInt32)}
-GROUP BY task_id, subtask_id, tapp_name
+SELECT task_id, subtask_id, newest.1, newest.2, tapp_name, newest.3, newest.4, is_fresh
+FROM
+(
+    SELECT task_id, subtask_id, tapp_name, max(ts) >= now() AS is_fresh, argMax(
+        (toString(tapp_type), toUnixTimestamp(tapp_date), tapp_message, tapp_revoked),
+        (ts, tapp_date)) AS newest
+    FROM TaskApprovals
+    WHERE task_id IN {ids:Array(UInt32)}
+    GROUP BY task_id, subtask_id, tapp_name
+)
 """
 
 
 def _ids(tasks: Iterable[Task]) -> dict[str, list[int]]:
     return {"ids": sorted({task.id for task in tasks})}
+
+
+def _versions(tasks: Sequence[Task]) -> dict[str, list[int]]:
+    return _ids(tasks) | {"times": sorted({task.changed for task in tasks})}
 
 
 def _named(statement: str, table: str, columns: Sequence[str]) -> str:
@@ -65,8 +80,7 @@ def stored_rows(
     database: Database, table: str, columns: Sequence[str], tasks: Sequence[Task]
 ) -> set[Row]:
     """The rows of these versions of tasks, with lists as tuples."""
-    parameters = _ids(tasks) | {"times": sorted({task.changed for task in tasks})}
-    rows = database.query(_named(_SELECT_VERSIONS, table, columns), parameters)
+    rows = database.query(_named(_SELECT_VERSIONS, table, columns), _versions(tasks))
     return {comparable(row) for row in rows}
 
 
@@ -80,32 +94,29 @@ def stored_plan_rows(
 
 def comparable(row: Row) -> Row:
     """A row in the form in which stored and new ones compare equal."""
-    return tuple(map(_comparable_value, row))
-
-
-def _comparable_value(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(value)
-    if isinstance(value, bytes) and len(value) != 32:
-        return value.decode("utf-8", "surrogateescape")
-    return value
+    return tuple(tuple(value) if isinstance(value, list) else value for value in row)
 
 
 def recorded_logs(database: Database, tasks: Sequence[Task]) -> dict[tuple[int, int], int]:
     """(task, log key) -> the newest version of the task that recorded this log."""
-    rows = database.query(_RECORDED_LOGS, _ids(tasks))
+    rows = database.query(_RECORDED_LOGS, _versions(tasks))
     return {(task_id, log_hash): changed for task_id, log_hash, changed in rows}
 
 
-def stored_approvals(
-    database: Database, tasks: Sequence[Task]
-) -> dict[int, list[tuple[Approval, bool]]]:
-    """The newest record of each (subtask, name), by task, with whether it is a revocation."""
-    found: dict[int, list[tuple[Approval, bool]]] = {task.id: [] for task in tasks}
-    for *fields, is_revoked in database.query(_NEWEST_APPROVALS, _ids(tasks)):
-        approval = Approval(*fields)
-        found[approval.task_id].append((approval, bool(is_revoked)))
-    return found
+class StoredApproval(NamedTuple):
+    """A record, whether it withdraws the approval, and whether it is of this very second."""
+
+    approval: Approval
+    is_revoked: bool
+    is_fresh: bool
+
+
+def stored_approvals(database: Database, tasks: Sequence[Task]) -> list[StoredApproval]:
+    """The newest record of each (task, subtask, name)."""
+    return [
+        StoredApproval(Approval(*fields), bool(is_revoked), bool(is_fresh))
+        for *fields, is_revoked, is_fresh in database.query(_NEWEST_APPROVALS, _ids(tasks))
+    ]
 
 
 _STALE_STATES = """

@@ -22,6 +22,7 @@ from altrepodb.task.files import (
     numbered_directories,
     raw,
     regular_files,
+    seconds,
     subdirectories,
     text,
 )
@@ -32,7 +33,6 @@ from altrepodb.task.snapshot import read_info
 __all__ = ["Iteration", "Subtask", "Task", "read_task"]
 
 _LARGEST_ID, _LARGEST_TRY, _LARGEST_ITER = 0xFFFFFFFF, 0xFFFF, 0xFF
-_NS = 1_000_000_000
 _FIRST_ARCHITECTURES = ("x86_64", "i586", "aarch64", "ppc64le", "armh")
 _STUB_ARCH = "x86_64"
 _EVENT_LOG = re.compile(r"events\.(\d{1,9})\.(\d{1,9})\.log", re.ASCII)
@@ -140,7 +140,7 @@ def read_task(root: Path) -> Task:
     if state_time is None:
         raise SourceError(f"{name}: no task/state")
     warnings: list[str] = []
-    changed = max(state_time, modified_ns(root / "info.json") or 0) // _NS
+    changed = seconds(max(state_time, modified_ns(root / "info.json") or 0))
     state = text(root / "task" / "state")
     task_try = number(root / "task" / "try", _LARGEST_TRY)
     task_iter = number(root / "task" / "iter", _LARGEST_ITER)
@@ -214,7 +214,7 @@ def _is_plan_trusted(root: Path, state: str, task_try: int, task_iter: int) -> b
 
 
 def _read_subtask(subtask_id: int, path: Path, warnings: list[str]) -> Subtask:
-    changed = max(modified_ns(path) or 0, modified_ns(path / "userid") or 0) // _NS
+    changed = seconds(max(modified_ns(path) or 0, modified_ns(path / "userid") or 0))
     userid = text(path / "userid")
     prefix, sid = _split_sid(path, warnings)
     if not any(exists(path / name) for name in ("dir", "srpm", "package")):
@@ -327,7 +327,7 @@ def _read_iteration(
     return Iteration(
         subtask_id=subtask_id,
         arch=path.name,
-        time=time // _NS,
+        time=seconds(time),
         status=status,
         source=source,
         binaries=tuple(binaries),
@@ -374,7 +374,7 @@ def _stub_iterations(
     """Removals build nothing; a row stands for them, so that readers find try and iteration."""
     present = {iteration.subtask_id for iteration in iterations}
     build_time = modified_ns(root / "build")
-    time = changed if build_time is None else build_time // _NS
+    time = changed if build_time is None else seconds(build_time)
     return [
         Iteration(subtask.id, _STUB_ARCH, time, "deleted")
         for subtask in subtasks
@@ -405,7 +405,8 @@ def _read_indexes(root: Path, warnings: list[str]) -> dict[str, ListedPackage]:
     """
     listed: dict[str, ListedPackage] = {}
     differing: Counter[str] = Counter()
-    for arch in subdirectories(root / "build" / "repo"):
+    # Beside the architectures stands a link to a whole repository.
+    for arch in subdirectories(root / "build" / "repo", follow_links=False):
         path = arch / "base" / "pkglist.task.xz"
         if not file_size(path):
             continue

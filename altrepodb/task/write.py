@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +14,8 @@ from typing import Any
 from altrepodb.db.database import Database
 from altrepodb.packages.insert import PackageWriter
 from altrepodb.packages.read import PackageSource, ReadOptions, read_packages
-from altrepodb.task.approvals import compare_approvals
+from altrepodb.rpm.package_file import printable
+from altrepodb.task.approvals import Approval, compare_approvals
 from altrepodb.task.identify import (
     find_identities,
     find_stored,
@@ -106,6 +108,7 @@ def write_group(writing: Writing, group: Sequence[ReadTask]) -> list[ReadTask]:
             delete_stale_rows(writing.database, read.task)
     committed = [read.task for read in settled if read.task in uncommitted]
     writing.insert("TaskStates", STATE_COLUMNS, [state_row(task) for task in committed])
+    writing.summary.packages += len(package_paths([read.task for read in settled]))
     writing.summary.loaded += len(committed)
     writing.summary.unchanged += len(settled) - len(committed)
     return [read for read in group if read not in settled]
@@ -117,7 +120,6 @@ def _write_packages(
     """Write the packages that the database lacks; returns the identities of all."""
     paths = package_paths(tasks)
     identities = find_identities(paths, writing.pool)
-    writing.summary.packages += len(paths)
     stored = set()
     if not writing.options.force:
         stored = find_stored(writing.database, identities.values())
@@ -207,7 +209,8 @@ def _log_batches(logs: Iterable[LogFile]) -> Iterator[list[tuple[int, LogChunk]]
                     yield batch
                     batch, lines = [], 0
         except FileNotFoundError as error:
-            raise TaskInFluxError(f"{log.path}: vanished while it was read") from error
+            name = printable(os.fspath(log.path))
+            raise TaskInFluxError(f"{name}: vanished while it was read") from error
     if batch:
         yield batch
 
@@ -264,11 +267,18 @@ def _write_approvals(writing: Writing, tasks: Sequence[Task]) -> None:
         return
     stored = stored_approvals(writing.database, known)
     now = int(time.time())
-    changes = [compare_approvals(stored[task.id], task.approvals or [], now) for task in known]
-    revoked = [approval for change in changes for approval in change.revoked]
-    added = [approval for change in changes for approval in change.added]
-    columns = (*_APPROVAL_COLUMNS, "tapp_revoked")
-    writing.insert("TaskApprovals", columns, [(*approval, 1) for approval in revoked])
-    if {(*a[:2], a.name) for a in revoked} & {(*a[:2], a.name) for a in added}:
+    on_disk = [approval for task in known for approval in task.approvals or ()]
+    changes = compare_approvals([(s.approval, s.is_revoked) for s in stored], on_disk, now)
+    revoked, added = _voters(changes.revoked), _voters(changes.added)
+    if _voters(s.approval for s in stored if s.is_fresh) & (revoked | added):
         time.sleep(_TS_RESOLUTION_S)
-    writing.insert("TaskApprovals", columns, [(*approval, 0) for approval in added])
+    columns = (*_APPROVAL_COLUMNS, "tapp_revoked")
+    writing.insert("TaskApprovals", columns, [(*approval, 1) for approval in changes.revoked])
+    if revoked & added:
+        time.sleep(_TS_RESOLUTION_S)
+    writing.insert("TaskApprovals", columns, [(*approval, 0) for approval in changes.added])
+
+
+def _voters(approvals: Iterable[Approval]) -> set[tuple[int, int, str]]:
+    """Whose newest record the readers look for."""
+    return {(approval.task_id, approval.subtask_id, approval.name) for approval in approvals}

@@ -31,7 +31,7 @@ from tests.support.repository import ComposedRepository, RepositoryPlan, compose
 pytestmark = pytest.mark.slow
 
 NAME = "sisyphus"
-PLAN = RepositoryPlan(sources=15, binaries=40, files=1200, dependencies=500, seed=31)
+PLAN = RepositoryPlan(sources=8, binaries=20, files=300, dependencies=150, seed=31)
 NODES = 2 + 3 + 4 + 2 + 1
 _POLL_S = 0.0005
 _TIMEOUT_S = 60.0
@@ -203,5 +203,5 @@ def test_killed_replacement(
     pool: WorkerPool,
     tmp_path: Path,
 ) -> None:
-    rounds = [number % 5 > 0 for number in range(25)]
+    rounds = [number % 5 > 0 for number in range(20)]
     assert_survives(loaded_template, tmp_path, journal, repository, pool, rounds, "--force")

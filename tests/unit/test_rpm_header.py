@@ -155,6 +155,14 @@ def test_order_of_the_data_need_not_be_that_of_the_index() -> None:
     assert header.string(3) == b"b"
 
 
+@pytest.mark.parametrize("data", [b"a\0b\0", b"a\0\0b", b"a\0b", b"a\0\0\0"])
+def test_more_data_than_texts(data: bytes) -> None:
+    """What lies between an array and the next entry is not its own, padding or not."""
+    header = parsed([Entry(1, TagType.STRING_ARRAY, 1, data), string(2, "next")])
+    assert header.strings(1) == [b"a"]
+    assert header.joined_strings(1) == (b"a", 1)
+
+
 def test_numbers_are_aligned_after_an_odd_text() -> None:
     header = parsed([string(1, "ab"), int32(2, 77), string(3, "cd"), int64(4, 78)])
     assert header.integer(2) == 77

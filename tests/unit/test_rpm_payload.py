@@ -333,7 +333,7 @@ def test_unstated_size_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     "field", "inode mode uid gid links mtime size major minor rmajor rminor name_size".split()
 )
 @pytest.mark.parametrize(
-    "digits", [b"-0000070", b"+0000001", b" 0000001", b"0_000001", b"0x000001"]
+    "digits", [b"-0000070", b"+0000001", b" 0000001", b"0_000001", b"0x000001", b"  000001"]
 )
 def test_fields_are_hexadecimal_digits(tmp_path: Path, field: str, digits: bytes) -> None:
     """Nothing that Python's own reading of numbers would take; a negative size goes backwards."""

@@ -1,0 +1,196 @@
+"""The worker pool: order, lead, errors, deaths, and what is left of it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from altrepodb.errors import AltrepodbError, SourceError
+from altrepodb.workers import DEFAULT_WORKERS_LIMIT, WorkerPool, default_workers, worker_pool
+from tests.support.loading import ROOT, environment, living_processes
+
+_TIMEOUT_S = 20.0
+_POLL_S = 0.01
+# A program that has the engine in memory or not, starts a pool, and then waits for its end.
+_PROGRAM = """
+import os, sys, time
+if {with_engine}:
+    import chdb
+from altrepodb.workers import worker_pool
+from tests.integration.test_workers import sleep_and_tell
+
+def main():
+    with worker_pool(2) as pool:
+        print(*pool.map(sleep_and_tell, [0.3] * 4), flush=True)
+        time.sleep({seconds})
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def slow_square(number: int) -> int:
+    """Later inputs are done sooner."""
+    time.sleep(0.05 / (1 + number))
+    return number * number
+
+
+def fail_at_three(number: int) -> int:
+    if number == 3:
+        raise SourceError("three: no good")
+    return number
+
+
+def touch(path: Path) -> Path:
+    path.touch()
+    return path
+
+
+def kill_yourself(_: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sleep_and_tell(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def signals_ignored(_: int) -> bool:
+    return signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+@pytest.fixture(scope="module", params=["fork", "engine loaded"])
+def pool(request: pytest.FixtureRequest) -> Iterator[WorkerPool]:
+    """Pools as they are started without and with the engine in the process."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "fork":
+            patch.delitem(sys.modules, "chdb", raising=False)
+        else:
+            import chdb
+
+            assert sys.modules["chdb"] is chdb
+        with worker_pool(2) as workers:
+            yield workers
+
+
+def test_results_are_in_order(pool: WorkerPool) -> None:
+    assert list(pool.map(slow_square, range(60))) == [n * n for n in range(60)]
+    assert list(pool.map(slow_square, [])) == []
+
+
+def test_lead_is_bounded(pool: WorkerPool) -> None:
+    """Inputs are drawn a few ahead of the results, however many there are."""
+    drawn = 0
+
+    def inputs() -> Iterator[int]:
+        nonlocal drawn
+        for number in range(10_000):
+            drawn += 1
+            yield number
+
+    results = pool.map(slow_square, inputs())
+    ahead = drawn
+    assert 2 <= ahead < 40
+    for taken, _ in enumerate(results, 1):
+        assert drawn - taken <= ahead
+        if taken == 100:
+            break
+
+
+def test_work_begins_before_results_are_wanted(pool: WorkerPool, tmp_path: Path) -> None:
+    path = tmp_path / "touched"
+    results = pool.map(touch, [path])
+    deadline = time.monotonic() + _TIMEOUT_S
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(_POLL_S)
+    assert list(results) == [path]
+
+
+def test_first_error_stops(pool: WorkerPool) -> None:
+    """It comes in its place, and nothing further is begun; the pool stays good."""
+    drawn: list[int] = []
+
+    def inputs() -> Iterator[int]:
+        for number in range(1000):
+            drawn.append(number)
+            yield number
+
+    results = pool.map(fail_at_three, inputs())
+    found = [next(results) for _ in range(3)]
+    assert found == [0, 1, 2]
+    before = len(drawn)
+    with pytest.raises(SourceError, match="three: no good"):
+        next(results)
+    with pytest.raises(StopIteration):
+        next(results)
+    assert len(drawn) == before < 1000
+    assert list(pool.map(slow_square, range(5))) == [0, 1, 4, 9, 16]
+
+
+def test_workers_leave_interrupts_to_their_parent(pool: WorkerPool) -> None:
+    assert all(pool.map(signals_ignored, range(4)))
+
+
+def test_killed_worker(tmp_path: Path) -> None:
+    """A clear error instead of a hang, also when the next work is given out."""
+    with worker_pool(2) as workers:
+        with pytest.raises(AltrepodbError, match="a worker process died"):
+            list(workers.map(kill_yourself, range(3)))
+        with pytest.raises(AltrepodbError, match="a worker process died"):
+            list(workers.map(slow_square, range(3)))
+
+
+def test_workers_are_gone_after_the_block() -> None:
+    with worker_pool(2) as workers:
+        processes = set(workers.map(sleep_and_tell, [0.05] * 8))
+        assert processes
+    assert not [process for process in processes if Path(f"/proc/{process}/exe").exists()]
+    assert multiprocessing.active_children() == []
+
+
+def test_pending_work_is_dropped_at_the_end(tmp_path: Path) -> None:
+    """Who leaves the block does not wait for what nobody wants any more."""
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), worker_pool(1) as workers:
+        workers.map(sleep_and_tell, [0.2] * 50)
+        raise KeyboardInterrupt
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("with_engine", [False, True], ids=["fork", "engine loaded"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_die_with_their_parent(
+    number: signal.Signals, with_engine: bool, tmp_path: Path
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(_PROGRAM.format(with_engine=with_engine, seconds=_TIMEOUT_S))
+    with subprocess.Popen(
+        [sys.executable, program],
+        env=environment(tmp_path, PYTHONPATH=str(ROOT)),
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        workers = set(map(int, process.stdout.readline().split()))
+        assert len(workers) == 2
+        assert workers <= set(living_processes(process.pid))
+        process.send_signal(number)
+        process.wait(_TIMEOUT_S)
+    deadline = time.monotonic() + _TIMEOUT_S
+    while living_processes(process.pid):
+        assert time.monotonic() < deadline, "workers outlive their parent"
+        time.sleep(_POLL_S)
+
+
+def test_default_number() -> None:
+    processors = len(os.sched_getaffinity(0))
+    assert default_workers() == min(processors, DEFAULT_WORKERS_LIMIT)
