@@ -19,7 +19,7 @@ help:
 	@echo "make install  only $(VENV), which then holds every command"
 	@echo "make lint     ruff and mypy"
 	@echo "make bench    measure, print, write benchmarks/latest.json"
-	@echo "make fuzz     the property tests with many more examples"
+	@echo "make fuzz     read a million damaged headers, lists and packages"
 	@echo "make clean    remove what was built"
 
 # Installs Debian packages when we are root, and names them in one line when we are not.
@@ -78,7 +78,7 @@ bench: debian-tests $(VENV)/tests
 	$(BIN)/python -m benchmarks
 
 fuzz: $(VENV)/tests
-	$(BIN)/python -m pytest tests/property --hypothesis-profile=fuzz $(PYTEST_ARGS)
+	$(BIN)/python -m benchmarks.fuzz --count 1000000
 
 clean:
 	rm -rf build dist *.egg-info $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -26,6 +26,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timezone
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import IO
@@ -362,7 +363,9 @@ def _retry_after_s(response: requests.Response) -> float | None:
 def _http_date(text: str | None) -> int | None:
     """Seconds since 1970 of a date in a header; None when it is none, or out of DateTime."""
     try:
-        moment = int(parsedate_to_datetime(text or "").timestamp())
+        date = parsedate_to_datetime(text or "")
+        # "-0000" is UTC as well, which email.utils gives without a zone.
+        moment = int(date.replace(tzinfo=date.tzinfo or timezone.utc).timestamp())
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return moment if 0 <= moment <= _MAX_EPOCH else None
@@ -379,6 +382,7 @@ def _receive_body(response: requests.Response, url: str, download: _Download) ->
     while expected is None or received < expected:
         left = _CHUNK_BYTES if expected is None else min(_CHUNK_BYTES, expected - received)
         # One read from the socket at a time: a server that drips must not outwit the deadline.
+        # It raises when the body ends before the announced length or the last chunk.
         chunk = response.raw.read1(left, decode_content=False)
         if not chunk:
             break
@@ -389,10 +393,6 @@ def _receive_body(response: requests.Response, url: str, download: _Download) ->
             seconds = download.limits.deadline_s
             raise TemporaryError(f"{shown_url(url)}: not received within {seconds:g} s")
         download.sink.write(chunk)
-    if expected is not None and received != expected:
-        raise _PassingError(
-            SourceError(f"{shown_url(url)}: the answer ends after {received} of {expected} bytes")
-        )
 
 
 def _content_length(response: requests.Response, url: str) -> int | None:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from itertools import islice
 from queue import Full, Queue
 from typing import Any, TypeVar
 
@@ -51,18 +52,20 @@ def _start_worker(parent: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     gc.freeze()
     gc.set_threshold(_GARBAGE_THRESHOLD)
-    # With a fork server that is the parent, which itself ends with the process it serves.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if _is_orphan(parent):
-        os._exit(1)
-
-
-def _is_orphan(parent: int) -> bool:
-    """Whether the parent has died before the kernel was told what should happen then."""
     if parent:
-        return os.getppid() != parent
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+    else:
+        threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    """Die with the process that is served: the kernel knows the fork server as our parent."""
     served = multiprocessing.parent_process()
-    return served is None or not served.is_alive()
+    if served is not None:
+        served.join()
+        os._exit(1)
 
 
 class WorkerPool:

@@ -11,7 +11,7 @@ __all__ = ["flush_buffers"]
 
 _BUFFERS = """
 SELECT name FROM system.tables
-WHERE database = {database:String} AND engine = 'Buffer' AND name IN {names:Array(String)}
+WHERE database = {database:String} AND engine = 'Buffer' AND has({names:Array(String)}, name)
 """
 
 

@@ -31,19 +31,25 @@ class FileLock:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise ConfigurationError(f"{self._path}: {error.strerror}") from error
+        try:
+            self._wait()
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"process {os.getpid()}\n".encode(), 0)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        return self
+
+    def _wait(self) -> None:
         deadline = time.monotonic() + self._wait_s
         while not self._try_lock():
             if time.monotonic() >= deadline:
                 holder = os.pread(self._descriptor, 100, 0).decode("ascii", "replace").strip()
-                os.close(self._descriptor)
                 raise LockHeldError(
                     f"{self._shown}: in use by {holder or 'another process'}"
                     f" (waited {self._wait_s:g} s)"
                 )
             time.sleep(_POLL_S)
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"process {os.getpid()}\n".encode(), 0)
-        return self
 
     def _try_lock(self) -> bool:
         try:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from altrepodb import __version__
-from altrepodb.db.database import Database
+from altrepodb.db.database import Columns, Database
 from altrepodb.db.schema_files import (
     Condition,
     Migration,
@@ -34,6 +34,7 @@ __all__ = [
     "load_seed",
     "migrate",
     "missing_features",
+    "missing_license_aliases",
     "pending_migrations",
 ]
 
@@ -180,14 +181,24 @@ def load_seed(database: Database, directory: Path | None = None) -> dict[str, in
     A row that an operator has changed since stays as it is.
     """
     source = directory or schema_directory() / "seed"
-    aliases = _read_rows(source / "license_aliases.json")
     verdicts = _read_rows(source / "cve_checked.json")
     for verdict in verdicts:
         verdict["cc_checkdate"] = _seconds(verdict["cc_checkdate"])
     return {
-        "LicenseAliases": _insert_new(database, "LicenseAliases", ("alias",), aliases),
-        "CveChecked": _insert_new(database, "CveChecked", ("cve_id", "pkg_name"), verdicts),
+        "LicenseAliases": database.insert(
+            "LicenseAliases", missing_license_aliases(database, source)
+        ),
+        "CveChecked": database.insert(
+            "CveChecked", _missing(database, "CveChecked", ("cve_id", "pkg_name"), verdicts)
+        ),
     }
+
+
+def missing_license_aliases(database: Database, directory: Path | None = None) -> Columns:
+    """Rows for LicenseAliases: the aliases that the database does not have, whatever they mean."""
+    source = directory or schema_directory() / "seed"
+    aliases = _read_rows(source / "license_aliases.json")
+    return _missing(database, "LicenseAliases", ("alias",), aliases)
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
@@ -205,11 +216,12 @@ def _seconds(moment: str) -> int:
     return int(datetime.fromisoformat(moment).replace(tzinfo=timezone.utc).timestamp())
 
 
-def _insert_new(
+def _missing(
     database: Database, table: str, key: Sequence[str], rows: Sequence[Mapping[str, Any]]
-) -> int:
+) -> Columns:
+    """The rows, as columns, whose key is not in the table."""
     stored = database.query(f"SELECT DISTINCT {', '.join(key)} FROM {_backquoted(table)}")
     known = set(stored)
     new = [row for row in rows if tuple(row[column] for column in key) not in known]
     columns = list(new[0]) if new else []
-    return database.insert(table, {name: [row[name] for row in new] for name in columns})
+    return {name: [row[name] for row in new] for name in columns}

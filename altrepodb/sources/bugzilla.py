@@ -12,37 +12,60 @@ import csv
 import io
 import logging
 import re
+import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 from altrepodb.db.database import Columns, Database
-from altrepodb.errors import SourceError
+from altrepodb.errors import ConfigurationError, SourceError
+from altrepodb.http import HttpLimits, decode_text, shown_url
+from altrepodb.logger import printable
+from altrepodb.sources.json_values import is_text
+from altrepodb.sources.run import (
+    Findings,
+    SourceOptions,
+    SourceRun,
+    SourceSummary,
+    check_malformed,
+)
+from altrepodb.sources.state import check_not_shrunk
+from altrepodb.sources.zones import to_epoch
 
 __all__ = [
+    "PROGRAM",
     "Bug",
     "BugzillaOptions",
     "Page",
     "bug_of_message",
     "changed_bugs",
+    "load_bug_message",
     "load_bugzilla",
     "parse_page",
-    "store_message",
+    "zone_shift",
 ]
 
 logger = logging.getLogger(__name__)
 
+PROGRAM = "bugzilla_loader"
 DEFAULT_URL = "https://bugzilla.altlinux.org/buglist.cgi"
 DEFAULT_PAGE_SIZE = 5000
 
+_LIMITS = HttpLimits(
+    read_timeout_s=300, deadline_s=900, wire_bytes=256 << 20, decoded_bytes=512 << 20
+)
 _MAX_ID = 0xFFFFFFFF
+_BUGS_AT_ONCE = 20_000
 _MAX_BUGS = 10_000_000
 _MAX_MALFORMED_SHARE = 0.001
 _NO_RESOLUTION = "---"
 _UNKNOWN_VERSION = "all"
-_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2}) ([0-9]{2}):([0-9]{2}):([0-9]{2})")
+_ZONE_STEP_S = 900
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
 
 # The machine name of each column, and the titles that it has been seen with.
 _HEADERS = (
@@ -65,6 +88,8 @@ _COLUMN_LIST = (
     "assigned_to,reporter,short_desc,changeddate"
 )
 
+_TABLE = "Bugzilla"
+_COUNT = "SELECT least(count(), {expected:UInt64}) FROM Bugzilla"
 # Rows of one bug are told apart by when they were stored.
 _LATEST_BUGS = """
 SELECT
@@ -72,8 +97,10 @@ SELECT
     bz_platform, bz_component, bz_assignee, bz_reporter, bz_summary,
     toUnixTimestamp(bz_last_changed), bz_assignee_full, bz_reporter_full
 FROM Bugzilla
+WHERE bz_id > {after:Int64}
 ORDER BY bz_id, ts DESC
 LIMIT 1 BY bz_id
+LIMIT {count:UInt32}
 """
 _LATEST_BUG = """
 SELECT
@@ -117,6 +144,100 @@ class Bug(NamedTuple):
         return self[:12]
 
 
+@dataclass(frozen=True, kw_only=True)
+class BugzillaOptions(SourceOptions):
+    """What Bugzilla can be told beside the common options.
+
+    ``page_size`` is how many bugs to ask for at once. A bug whose stored time is later than the
+    listed one by at most ``date_tolerance_s``, and that is equal otherwise, counts as stored.
+    """
+
+    page_size: int = DEFAULT_PAGE_SIZE
+    date_tolerance_s: int = 0
+
+    def check(self) -> None:
+        super().check()
+        if self.page_size < 1:
+            raise ConfigurationError(f"page size: expected 1 or more, got {self.page_size}")
+        if self.date_tolerance_s < 0:
+            raise ConfigurationError("date tolerance: expected 0 or more seconds")
+
+
+def load_bugzilla(options: BugzillaOptions, database: Database) -> SourceSummary:
+    """Store the bugs that are new or have changed.
+
+    Raises SourceError, TemporaryError, DatabaseError and LockHeldError; nothing is stored then.
+    """
+    url = options.url or DEFAULT_URL
+    summary = SourceSummary(url=shown_url(url))
+    with SourceRun(PROGRAM, options, database, summary) as run:
+        changed = _find_changes(run, url, options)
+        ((before,),) = database.query("SELECT count() FROM Bugzilla")
+        # Messages may add rows meanwhile, so there may be more than expected.
+        expected = before + len(changed)
+        columns = bug_columns(changed)
+        # The rows are in the columns now.
+        changed.clear()
+        run.insert(_TABLE, _TABLE, columns, _COUNT, {"expected": expected}, expected)
+    return summary
+
+
+def _find_changes(run: SourceRun, url: str, options: BugzillaOptions) -> list[Bug]:
+    """The listed bugs that are to be stored."""
+    listed = _read_list(run, url, options.page_size)
+    stored = _stored_bugs(run.database)
+    check_not_shrunk(url, len(listed), len(stored), force=options.force)
+    _check_zone(listed.values(), stored, options)
+    changed = changed_bugs(listed.values(), stored, options.date_tolerance_s)
+    logger.info("bugs: %d, of them %d new or changed", len(listed), len(changed))
+    return changed
+
+
+def load_bug_message(
+    key: str, message: Mapping[str, Any], options: BugzillaOptions, database: Database
+) -> SourceSummary:
+    """Store the bug of a message, if it differs from its latest state.
+
+    ``key`` is the routing key behind its prefix; see ``bug_of_message``. Of the options only
+    ``dry_run`` matters. Raises SourceError and DatabaseError.
+    """
+    summary = SourceSummary(url=key, dry_run=options.dry_run)
+    bug = bug_of_message(key, message)
+    if bug is None:
+        return summary
+    summary.fetched = 1
+    if tuple(bug) in database.query(_LATEST_BUG, {"bz_id": bug.bz_id}):
+        return summary
+    summary.would_insert = int(options.dry_run)
+    if not options.dry_run:
+        summary.inserted[_TABLE] = database.insert(_TABLE, bug_columns([bug]))
+        summary.result = "loaded"
+    return summary
+
+
+def _stored_bugs(database: Database) -> dict[int, Bug]:
+    """The latest state of all stored bugs, by number; read in parts to bound the memory."""
+    stored: dict[int, Bug] = {}
+    parameters = {"after": -1, "count": _BUGS_AT_ONCE}
+    while rows := database.query(_LATEST_BUGS, parameters):
+        for number, *texts, summary, moment, assignee, reporter in rows:
+            # Most texts but summaries are those of other bugs too.
+            common = map(sys.intern, texts)
+            stored[number] = Bug._make((number, *common, summary, moment, assignee, reporter))
+        parameters["after"] = rows[-1][0]
+    return stored
+
+
+def _check_zone(listed: Iterable[Bug], stored: Mapping[int, Bug], options: BugzillaOptions) -> None:
+    shift = zone_shift(listed, stored)
+    if shift is None or options.force:
+        return
+    raise SourceError(
+        f"most bugs differ by {shift} seconds from what is stored, and in nothing else: has the "
+        f"source time zone changed? --force loads them nevertheless"
+    )
+
+
 # --- parse
 
 
@@ -127,7 +248,7 @@ class Page(NamedTuple):
     records: int
 
 
-def parse_page(text: str, name: str, zone: ZoneInfo, skips: Skips) -> Page:
+def parse_page(text: str, name: str, zone: ZoneInfo | None, findings: Findings) -> Page:
     """The bugs of a list in CSV, in its order, repeated ones included.
 
     ``zone`` is that of the times, ``name`` that of the source in messages. Records that cannot
@@ -137,21 +258,22 @@ def parse_page(text: str, name: str, zone: ZoneInfo, skips: Skips) -> Page:
     text = text.removeprefix("\ufeff")
     if text.count('"') % 2:
         raise SourceError(f"{name}: cut off or damaged: a quoted value does not end")
-    records = _iter_records(text)
-    _, header = next(records, (0, []))
+    lines = _iter_records(text)
+    _, header = next(lines, (0, []))
     _check_header(header, name)
     bugs: list[Bug] = []
-    count, is_sound = 0, True
-    for count, (line, fields) in enumerate(records, start=1):
+    records, is_sound = 0, True
+    for line, fields in lines:
+        records += 1
         try:
             bugs.append(_listed_bug(fields, zone))
             is_sound = True
         except ValueError as error:
-            skips.add(f"line {line}", f"{error}: {','.join(fields)}")
+            findings.skip(name, line, str(error), ",".join(fields))
             is_sound = False
     if not is_sound and not text.endswith(("\n", "\r")):
         raise SourceError(f"{name}: cut off: the last record is not complete")
-    return Page(bugs, count)
+    return Page(bugs, records)
 
 
 def _iter_records(text: str) -> Iterator[tuple[int, list[str]]]:
@@ -182,13 +304,18 @@ def _check_header(header: Sequence[str], name: str) -> None:
             raise SourceError(f"{name}: expected the column {known[0]}, got {printable(title)!r}")
 
 
-def _listed_bug(fields: Sequence[str], zone: ZoneInfo) -> Bug:
+def _listed_bug(fields: Sequence[str], zone: ZoneInfo | None) -> Bug:
     """A bug of the list. Raises ValueError that says what is wrong with it."""
     if len(fields) != len(_HEADERS):
         raise ValueError(f"{len(fields)} fields")
     number, status, resolution, *texts, changed = fields
-    moment = instant_in_zone(changed, zone)
-    return Bug(_bug_id(number), status, _resolution(resolution), *texts, moment)  # type: ignore[arg-type]
+    if not _DATE.fullmatch(changed):
+        raise ValueError("not a time")
+    moment = to_epoch(datetime.fromisoformat(changed), zone)
+    texts[:-1] = map(sys.intern, texts[:-1])
+    return Bug._make(
+        (_bug_id(number), sys.intern(status), _resolution(resolution), *texts, moment, "", "")
+    )
 
 
 def _bug_id(text: str) -> int:
@@ -198,17 +325,68 @@ def _bug_id(text: str) -> int:
 
 
 def _resolution(text: str) -> str:
-    return "" if text.strip() == _NO_RESOLUTION else text
+    return "" if text.strip() == _NO_RESOLUTION else sys.intern(text)
 
 
 # --- fetch
 
 
-def read_bugs(ask: Callable[[int, int], str], options: BugzillaOptions, ...) -> dict[int, Bug]:
-    """All bugs by number; ``ask`` gives the list for a limit and an offset.
+def _read_list(run: SourceRun, url: str, page_size: int) -> dict[int, Bug]:
+    """All bugs that the tracker lists, by number; of a repeated one the last counts."""
+    name, records = run.summary.url, 0
 
-    Of a bug that is there twice the last one counts.
+    def ask(limit: int, offset: int) -> Page:
+        nonlocal records
+        text = _fetch(run, url, _query(limit, offset))
+        page = parse_page(text, name, run.zone, run.findings)
+        records += page.records
+        return page
+
+    bugs = read_pages(ask, page_size)
+    if not records:
+        raise SourceError(f"{name}: no bugs in the list")
+    check_malformed(name, run.summary.skipped, records, share=_MAX_MALFORMED_SHARE, few=0)
+    run.summary.fetched = len(bugs)
+    return bugs
+
+
+def _fetch(run: SourceRun, url: str, query: str) -> str:
+    response = run.http.get(f"{url}{'&' if '?' in url else '?'}{query}", _LIMITS)
+    text, _ = decode_text(response.content, url)
+    return text
+
+
+def _query(limit: int, offset: int) -> str:
+    """The parameters of a page; without ``human`` the columns have names that stay the same."""
+    parameters: dict[str, str | int] = {
+        "query_format": "advanced",
+        "ctype": "csv",
+        "columnlist": _COLUMN_LIST,
+        "order": "bug_id",
+        "limit": limit,
+    }
+    return urlencode({**parameters, "offset": offset} if limit else parameters)
+
+
+def read_pages(ask: Callable[[int, int], Page], page_size: int) -> dict[int, Bug]:
+    """All bugs by number; ``ask`` gives the page for a limit and an offset.
+
+    Pages may be shorter than asked for; an empty one is the end. A server that answers every
+    offset with the same page is asked for everything at once instead.
     """
+    bugs: dict[int, Bug] = {}
+    offset = 0
+    while offset <= _MAX_BUGS:
+        page = ask(page_size, offset)
+        if not page.records:
+            return bugs
+        found = {bug.bz_id: bug for bug in page.bugs}
+        if offset and found and found.keys() <= bugs.keys():
+            logger.warning("the server ignores the offset of a page, asking for all at once")
+            return {bug.bz_id: bug for bug in ask(0, 0).bugs}
+        bugs.update(found)
+        offset += page.records
+    raise SourceError(f"more than {_MAX_BUGS} bugs")
 
 
 # --- rows
@@ -272,6 +450,8 @@ def zone_shift(listed: Iterable[Bug], stored: Mapping[int, Bug]) -> int | None:
 
 def bug_columns(bugs: Sequence[Bug]) -> Columns:
     """Rows of Bugzilla."""
+    if not bugs:
+        return {}
     return dict(zip(Bug._fields, map(list, zip(*bugs, strict=True)), strict=True))
 
 
@@ -312,7 +492,7 @@ def _message_bug(bug: Any, moment: str) -> Bug:
         bz_assignee=_short_name(assignee),
         bz_reporter=_short_name(reporter),
         bz_summary=_text(bug, "summary"),
-        bz_last_changed=_instant(moment),
+        bz_last_changed=to_epoch(_moment(moment), None),
         bz_assignee_full=assignee,
         bz_reporter_full=reporter,
     )
@@ -337,13 +517,14 @@ def _text(value: Any, *path: str) -> str:
 def _label(bug: Any, key: str) -> str:
     """A text, or the name or label of an object: senders differ in that."""
     value = _member(bug, key)
+    if value is None:
+        return ""
     if isinstance(value, Mapping):
         return _text(bug, key, "label" if "label" in value else "name")
     return _text(bug, key)
 
 
-def _instant(moment: str) -> int:
-    """Seconds of a time in ISO 8601; it is UTC when it names no zone."""
-    parsed = datetime.fromisoformat(re.sub(r"[zZ]\Z", "+00:00", moment))
-    aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
-    return checked_instant(int(aware.timestamp()))
+def _moment(text: str) -> datetime:
+    """A time in ISO 8601; it is UTC when it names no zone."""
+    moment = datetime.fromisoformat(re.sub(r"[zZ]\Z", "+00:00", text))
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

@@ -11,32 +11,37 @@ import calendar
 import os
 import re
 import stat
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
+from operator import lt
 from pathlib import Path
 from typing import NamedTuple
 
 from altrepodb.errors import SourceError
 from altrepodb.rpm.package_file import printable
+from altrepodb.task.files import seconds
 
 __all__ = ["LogChunk", "LogFile", "iter_log_chunks"]
 
-_READ_BYTES = 4 * 1024 * 1024
+_READ_BYTES = 1024 * 1024
 _MAX_LINE_BYTES = 16 * 1024 * 1024
+"""Not less than is read at once."""
 _DAY_S = 86400
 _CLOCK_SKEW_S = _DAY_S
 _YEARS_BACK = 8
 _LARGEST_TIME = 0xFFFFFFFF
 
 _MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if name}
+_DIGITS = frozenset("0123456789")
 _EVENT_STAMP = re.compile(r"(\d{4})-([A-Z][a-z]{2})-(\d{2})\s(\d{2}):(\d{2}):(\d{2})", re.ASCII)
-_ELAPSED = re.compile(r"(\d{2}):(\d{2}):(\d{2})\]", re.ASCII)
-_ELAPSED_CHARACTERS = len("HH:MM:SS]")
-_SYSLOG_STAMP = re.compile(
-    r"<\d+>([A-Z][a-z]{2}) ([ \d]\d) (\d{2}):(\d{2}):(\d{2})(?!\S)", re.ASCII
-)
+_CLOCK = r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d"
+_ELAPSED = re.compile(rf"\[({_CLOCK})\]", re.ASCII)
+_ELAPSED_IN_BLOCK = re.compile(rf"\n\[({_CLOCK})\]".encode())
+_ELAPSED_CHARACTERS = len("[HH:MM:SS]")
+_SYSLOG_STAMP = re.compile(r"<\d+>([A-Z][a-z]{2}) ([ \d]\d) (\d{2}):(\d{2}):(\d{2})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +58,24 @@ class LogChunk(NamedTuple):
     """Consecutive lines: the number of the first, the time of each, the messages joined."""
 
     first_line: int
-    times: list[int]
+    times: array[int]
     messages: bytes
     """Messages joined with line feeds, of which they contain none."""
 
 
-Stamper = Callable[[str], tuple[int, str] | None]
+_Read = Callable[[int], bytes | None]
+_ReadStamp = Callable[[str], tuple[int, str] | None]
 """Time and rest of a stamped line, None for a line without a stamp."""
+
+
+class _Format(NamedTuple):
+    """How to read the stamps of a log."""
+
+    marks: frozenset[str]
+    """What a stamped line begins with."""
+    read_stamp: _ReadStamp
+    before: int
+    """The time of lines before the first stamp."""
 
 
 def iter_log_chunks(log: LogFile) -> Iterator[LogChunk]:
@@ -75,66 +91,74 @@ def iter_log_chunks(log: LogFile) -> Iterator[LogChunk]:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise SourceError(f"{name}: not a regular file")
-            modified = status.st_mtime_ns // 1_000_000_000
-            stamper, inherited = _stamper(log.kind, source.read, modified, status.st_size)
+            log_format = _format_of(log.kind, source.read, seconds(status.st_mtime_ns))
             source.seek(0)
-            yield from _chunks(source.read, stamper, inherited)
+            yield from _chunks(source.read, log_format)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise SourceError(f"{name}: {error.strerror}") from error
 
 
-_Read = Callable[[int], bytes | None]
-
-
-def _stamper(kind: str, read: _Read, modified: int, size: int) -> tuple[Stamper, int]:
-    """How to read the stamps of a log, and the time of lines before the first one."""
+def _format_of(kind: str, read: _Read, modified: int) -> _Format:
     match kind:
         case "build":
-            return _build_stamper(read, modified)
+            return _build_format(read, modified)
         case "srpm":
-            return lambda line: _syslog_line(line, modified), modified
+            return _Format(frozenset("<"), lambda line: _syslog_line(line, modified), modified)
         case _:
-            return _event_line, _first_event_time(read, modified, size)
+            return _Format(_DIGITS, _event_line, _first_event_time(read, modified))
 
 
 def _blocks(read: _Read) -> Iterator[bytes]:
     """Blocks that end where a line ends; a line that is far too long is cut."""
     rest = b""
     while block := read(_READ_BYTES):
-        block = rest + block
+        rest += block
+        while cut := _cut_of_long_line(rest):
+            yield rest[:cut]
+            rest = rest[cut:]
         # A carriage return at the very end may be the first half of a line end.
-        end = max(block.rfind(b"\n"), block.rfind(b"\r", 0, len(block) - 1)) + 1
-        if not end and len(block) < _MAX_LINE_BYTES:
-            rest = block
-            continue
-        end = end or _MAX_LINE_BYTES
-        yield block[:end]
-        rest = block[end:]
+        if end := max(rest.rfind(b"\n"), rest.rfind(b"\r", 0, len(rest) - 1)) + 1:
+            yield rest[:end]
+            rest = rest[end:]
     if rest:
         yield rest
 
 
+def _cut_of_long_line(data: bytes) -> int:
+    """Where to cut the first line because it is too long, 0 when it is not."""
+    if len(data) <= _MAX_LINE_BYTES or b"\n" in data[: _MAX_LINE_BYTES + 1]:
+        return 0
+    if b"\r" in data[: _MAX_LINE_BYTES + 1]:
+        return 0
+    # Not within a character, if these are characters.
+    places = range(_MAX_LINE_BYTES, _MAX_LINE_BYTES - 4, -1)
+    return next((place for place in places if data[place] & 0xC0 != 0x80), _MAX_LINE_BYTES)
+
+
 def _lines(block: bytes) -> list[str]:
-    text = block.decode("utf-8", "backslashreplace")
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if b"\r" in block:
+        block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    lines = block.decode("utf-8", "backslashreplace").split("\n")
     if not lines[-1]:
         lines.pop()
     return lines
 
 
-def _chunks(read: _Read, stamper: Stamper, inherited: int) -> Iterator[LogChunk]:
-    line_number, time = 1, inherited
+def _chunks(read: _Read, log_format: _Format) -> Iterator[LogChunk]:
+    marks, read_stamp, time = log_format
+    line_number = 1
     for block in _blocks(read):
-        times, messages = [], []
-        for line in _lines(block):
-            stamped = stamper(line)
-            if stamped is not None:
-                time, line = stamped
+        lines = _lines(block)
+        times = array("I")
+        for index, line in enumerate(lines):
+            if line[:1] in marks:
+                stamped = read_stamp(line)
+                if stamped is not None:
+                    time, lines[index] = stamped
             times.append(time)
-            messages.append(line.strip())
-        yield LogChunk(line_number, times, "\n".join(messages).encode())
+        yield LogChunk(line_number, times, "\n".join(map(str.strip, lines)).encode())
         line_number += len(times)
 
 
@@ -159,71 +183,65 @@ def _event_time(groups: tuple[str, ...]) -> int | None:
 
 
 def _event_line(line: str) -> tuple[int, str] | None:
-    found = _EVENT_STAMP.match(line) if line[:1].isdigit() else None
+    found = _EVENT_STAMP.match(line)
     time = _event_time(found.groups()) if found else None
     if found is None or time is None:
         return None
     return time, line[found.end() :].removeprefix(" :: ")
 
 
-def _first_event_time(read: _Read, modified: int, size: int) -> int:
+def _first_event_time(read: _Read, modified: int) -> int:
     """The first stamp of the file; its modification time when it has none."""
     for block in _blocks(read):
         for line in _lines(block):
             if stamped := _event_line(line):
                 return stamped[0]
-    return _clamped(modified)
+    return modified
 
 
 # --- build
 
 
-def _build_stamper(read: _Read, modified: int) -> tuple[Stamper, int]:
+def _build_format(read: _Read, modified: int) -> _Format:
     """The log is read twice: its last stamp tells when the build began."""
     total = _total_elapsed_s(read)
     if total is None:
-        return lambda line: None, _clamped(modified)
+        return _Format(frozenset(), lambda line: None, modified)
     start = modified - total
-    last_clock, days = 0, 0
+    last_stamp, last_clock, time = "", 0, 0
 
-    def stamp(line: str) -> tuple[int, str] | None:
-        nonlocal last_clock, days
-        if line[:1] != "[":
-            return None
-        clock = _clock_s(line[1 : 1 + _ELAPSED_CHARACTERS])
-        if clock is None:
-            return None
-        if clock < last_clock:
-            days += 1
-        last_clock = clock
-        return _clamped(start + days * _DAY_S + clock), line[1 + _ELAPSED_CHARACTERS :]
+    def read_stamp(line: str) -> tuple[int, str] | None:
+        nonlocal last_stamp, last_clock, time, start
+        stamp = line[:_ELAPSED_CHARACTERS]
+        if stamp != last_stamp:
+            found = _ELAPSED.fullmatch(stamp)
+            if found is None:
+                return None
+            clock = _clock_s(found[1])
+            if clock < last_clock:
+                start += _DAY_S
+            last_stamp, last_clock, time = stamp, clock, _clamped(start + clock)
+        return time, line[_ELAPSED_CHARACTERS:]
 
-    return stamp, _clamped(start)
+    return _Format(frozenset("["), read_stamp, _clamped(start))
 
 
-@lru_cache(maxsize=4096)
-def _clock_s(text: str) -> int | None:
-    """Seconds of ``HH:MM:SS]``, None when it is anything else."""
-    found = _ELAPSED.fullmatch(text)
-    if found is None:
-        return None
-    hours, minutes, seconds = map(int, found.groups())
-    return hours * 3600 + minutes * 60 + seconds
+def _clock_s(clock: str) -> int:
+    hours, minutes, seconds_ = clock.split(":")
+    return int(hours) * 3600 + int(minutes) * 60 + int(seconds_)
 
 
 def _total_elapsed_s(read: _Read) -> int | None:
     """Elapsed time of the last stamped line, each step back counted as a day's end."""
-    total, last_clock = None, 0
+    days, last = 0, b""
     for block in _blocks(read):
-        # Only lines that begin with a bracket are looked at: this pass must cost little.
-        bracketed = (b"\n" + block.replace(b"\r", b"\n")).split(b"\n[")[1:]
-        for line in bracketed:
-            clock = _clock_s(line[:_ELAPSED_CHARACTERS].decode("ascii", "replace"))
-            if clock is not None:
-                step = clock - last_clock
-                total = (total or 0) + (step if step >= 0 else step + _DAY_S)
-                last_clock = clock
-    return total
+        if b"\r" in block:
+            block = block.replace(b"\r", b"\n")
+        # As texts they are in the order of the times.
+        clocks = [last, *_ELAPSED_IN_BLOCK.findall(b"\n" + block)]
+        days += sum(map(lt, clocks[1:], clocks))
+        last = clocks[-1]
+    return days * _DAY_S + _clock_s(last.decode()) if last else None
 
 
 # --- srpm
@@ -250,7 +268,7 @@ def _syslog_time(groups: tuple[str, ...], modified: int) -> int | None:
 
 
 def _syslog_line(line: str, modified: int) -> tuple[int, str] | None:
-    found = _SYSLOG_STAMP.match(line) if line[:1] == "<" else None
+    found = _SYSLOG_STAMP.match(line)
     time = _syslog_time(found.groups(), modified) if found else None
     if found is None or time is None:
         return None

@@ -95,12 +95,12 @@ def read_plan(root: Path, warnings: list[str]) -> Plan:
         "add": {record.file_name: record for record in additions},
         "delete": {record.file_name: record for record in removals},
     }
-    packages: dict[tuple[str, str, str], PlannedPackage] = {}
+    packages: dict[tuple[str, str], PlannedPackage] = {}
     digests: dict[tuple[str, str, str], PlannedDigest] = {}
     for path in regular_files(directory):
         if path.name.endswith(".list.diff"):
             for package in _package_diff(path, described, warnings):
-                packages[package.arch, package.file_name, package.action] = package
+                packages[package.arch, package.file_name] = package
         elif path.name.endswith(".hash.diff"):
             for digest in _hash_diff(path):
                 digests[digest.arch, digest.action, digest.file_name] = digest

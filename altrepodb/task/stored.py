@@ -81,7 +81,9 @@ def stored_rows(
 ) -> set[Row]:
     """The rows of these versions of tasks, with lists as tuples."""
     rows = database.query(_named(_SELECT_VERSIONS, table, columns), _versions(tasks))
-    return {comparable(row) for row in rows}
+    versions = {(task.id, task.changed) for task in tasks}
+    task_id, changed = columns.index("task_id"), columns.index("task_changed")
+    return {comparable(row) for row in rows if (row[task_id], row[changed]) in versions}
 
 
 def stored_plan_rows(

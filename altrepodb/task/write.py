@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ __all__ = ["ReadTask", "Writing", "write_group"]
 
 logger = logging.getLogger("altrepodb.task")
 
-_LOG_BATCH_LINES = 200_000
+_LOG_BATCH_LINES = 300_000
+_LOG_BATCH_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +94,10 @@ def write_group(writing: Writing, group: Sequence[ReadTask]) -> list[ReadTask]:
     when a package or log cannot be read.
     """
     tasks = [read.task for read in group]
-    states = stored_rows(writing.database, "TaskStates", STATE_COLUMNS, tasks)
-    uncommitted = [task for task in tasks if comparable(state_row(task)) not in states]
+    states = [state_row(task) for task in tasks]
+    are_new = _are_missing(writing, "TaskStates", STATE_COLUMNS, states, tasks)
+    uncommitted = list(compress(tasks, are_new))
     identities = _write_packages(writing, tasks, uncommitted)
-    iterations = [iteration for task in uncommitted for iteration in task.iterations]
-    writing.insert("TaskChroots", CHROOT_COLUMNS, chroot_rows(iterations))
     _write_logs(writing, tasks)
     _write_plans(writing, tasks)
     _write_parts(writing, tasks, identities)
@@ -199,15 +200,16 @@ def _write_logs(writing: Writing, tasks: Sequence[Task]) -> None:
 def _log_batches(logs: Iterable[LogFile]) -> Iterator[list[tuple[int, LogChunk]]]:
     """Chunks of logs with the logs' keys, as many together as make a good insert."""
     batch: list[tuple[int, LogChunk]] = []
-    lines = 0
+    lines = size = 0
     for log in logs:
         try:
             for chunk in iter_log_chunks(log):
                 batch.append((log.log_hash, chunk))
                 lines += len(chunk.times)
-                if lines >= _LOG_BATCH_LINES:
+                size += len(chunk.messages)
+                if lines >= _LOG_BATCH_LINES or size >= _LOG_BATCH_BYTES:
                     yield batch
-                    batch, lines = [], 0
+                    batch, lines, size = [], 0, 0
         except FileNotFoundError as error:
             name = printable(os.fspath(log.path))
             raise TaskInFluxError(f"{name}: vanished while it was read") from error
@@ -242,15 +244,35 @@ def _write_plans(writing: Writing, tasks: Sequence[Task]) -> None:
 
 
 def _write_parts(writing: Writing, tasks: Sequence[Task], identities: dict[Path, int]) -> None:
-    """Iterations and subtasks, as far as this version of the task lacks them."""
-    iterations = [row for task in tasks for row in iteration_rows(task, identities)]
-    subtasks = [row for task in tasks for row in subtask_rows(task)]
-    for table, columns, rows in (
-        ("TaskIterations", ITERATION_COLUMNS, iterations),
-        ("Tasks", SUBTASK_COLUMNS, subtasks),
-    ):
-        present = stored_rows(writing.database, table, columns, tasks)
-        writing.insert(table, columns, [r for r in rows if comparable(r) not in present])
+    """Chroots, iterations and subtasks, as far as this version of the task lacks them."""
+    rows = [row for task in tasks for row in iteration_rows(task, identities)]
+    are_missing = _are_missing(writing, "TaskIterations", ITERATION_COLUMNS, rows, tasks)
+    iterations = compress((i for task in tasks for i in task.iterations), are_missing)
+    writing.insert("TaskChroots", CHROOT_COLUMNS, chroot_rows(iterations))
+    writing.insert("TaskIterations", ITERATION_COLUMNS, compress(rows, are_missing))
+    rows = [row for task in tasks for row in subtask_rows(task)]
+    are_missing = _are_missing(writing, "Tasks", SUBTASK_COLUMNS, rows, tasks)
+    writing.insert("Tasks", SUBTASK_COLUMNS, compress(rows, are_missing))
+
+
+def _are_missing(
+    writing: Writing,
+    table: str,
+    columns: Sequence[str],
+    rows: Sequence[tuple[Any, ...]],
+    tasks: Sequence[Task],
+) -> list[bool]:
+    """Which rows the database lacks; warns of others that it has of these very versions."""
+    present = stored_rows(writing.database, table, columns, tasks)
+    other = present.difference(map(comparable, rows))
+    if other and not writing.options.replace:
+        logger.warning(
+            "%s: %d rows of these versions differ from what is on disk; --replace deletes them",
+            table,
+            len(other),
+        )
+        writing.summary.warnings += 1
+    return [comparable(row) not in present for row in rows]
 
 
 _APPROVAL_COLUMNS = (

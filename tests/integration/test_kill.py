@@ -20,6 +20,7 @@ from tests.support.loading import (
     DAY,
     Loader,
     command_line,
+    differences,
     environment,
     faults_of_visible_sets,
     living_processes,
@@ -63,7 +64,7 @@ class Target:
         return {name for name in names if not name.startswith("tmp") and name[0].isalpha()}
 
     def start(self, repository: ComposedRepository) -> subprocess.Popen[bytes]:
-        arguments = ("-A", DAY, "-w", "2", "-e", self.directory, *self._options)
+        arguments = ("-A", DAY, "-w", "2", "-e", str(self.directory), *self._options)
         return subprocess.Popen(
             command_line("repo_loader", "--quiet", *arguments, NAME, repository.root),
             env=environment(self.directory.parent),
@@ -179,9 +180,7 @@ def assert_survives(
         moment = kill_at_some_moment(target, repository, clean, rng, in_commit)
         force = "--force" in options
         rows = check_and_load_again(target, repository, pool, force)
-        assert rows.keys() == clean.rows.keys(), moment
-        for table, expected in clean.rows.items():
-            assert rows[table] == expected, f"{table}, killed {moment}"
+        assert differences(rows, clean.rows) == {}, f"killed {moment}"
         shutil.rmtree(target.directory)
 
 

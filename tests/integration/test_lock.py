@@ -113,7 +113,9 @@ def test_interrupted_wait_leaves_nothing_open(
 def test_not_inherited(tmp_path: Path) -> None:
     """A child process that lives on does not keep the lock."""
     with DirectoryLock(tmp_path, 0):
-        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        child = subprocess.Popen(
+            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False
+        )
     with child:
         with DirectoryLock(tmp_path, 0):
             pass

@@ -126,6 +126,15 @@ def test_binary_without_its_source(database: Database, files: Path) -> None:
     assert database.query("SELECT pkg_srcrpm_hash FROM Packages") == [(0,)]
 
 
+def test_binary_with_the_file_name_of_a_source(
+    database: Database, files: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / SOURCE.file_name
+    shutil.copy(files / "orphan-1.0-alt1.x86_64.rpm", path)
+    load(database, path)
+    assert load(database, files / BINARY.file_name)[1] == 0
+
+
 def test_newest_source_of_a_name_is_taken(database: Database, files: Path, tmp_path: Path) -> None:
     """Rebuilds keep the file name; the identity tells which is the latest."""
     for age in (0, -100, 100):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from altrepodb.db.lock import DirectoryLock
+from tests.support.clickhouse import free_port
 from tests.support.loading import (
     DAY,
     ROOT,
@@ -180,12 +180,6 @@ def test_database_in_use(database: Path, repository: ComposedRepository, tmp_pat
     assert result.returncode == 75
     last = result.stderr.splitlines()[-1]
     assert f"{database}: in use by process {os.getpid()} (waited 0.5 s)" in last
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_server_away_and_password_kept(repository: ComposedRepository, tmp_path: Path) -> None:

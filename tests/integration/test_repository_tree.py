@@ -401,13 +401,20 @@ def test_architecture_without_base(
     assert "noarch" in nodes["/"]["archs"]
 
 
-@pytest.mark.parametrize("missing", ["base/release", f"base/{CLASSIC}.xz", f"base/{SOURCES}.xz"])
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        ("base/release", "No such file"),
+        (f"base/{CLASSIC}.xz", "the list of a component is missing"),
+        (f"base/{SOURCES}.xz", "the list of sources is missing"),
+    ],
+)
 def test_missing_list(
-    missing: str, loader: Loader, compose: Callable[..., ComposedRepository]
+    missing: str, words: str, loader: Loader, compose: Callable[..., ComposedRepository]
 ) -> None:
     root = compose().root
     damage.remove(root, f"{ARCH}/{missing}")
-    assert_refused(loader, root, f"{ARCH}/{missing}")
+    assert_refused(loader, root, f"{ARCH}/{missing}: {words}", accept_bad_checksums=True)
 
 
 def test_architecture_without_sources(

@@ -425,7 +425,7 @@ def test_impossible_names_are_refused(name: str) -> None:
 
 def test_seed_is_added_once(database: Database) -> None:
     added = load_seed(database)
-    assert added["LicenseAliases"] > 80
+    assert added["LicenseAliases"] == 108
     assert load_seed(database) == {"LicenseAliases": 0, "CveChecked": 0}
     ((rows, names),) = database.query("SELECT count(), uniqExact(alias) FROM LicenseAliases")
     assert rows == names == added["LicenseAliases"]
@@ -439,7 +439,7 @@ def test_seed_is_added_once(database: Database) -> None:
         ("GPLv3+", "GPL-3.0+"),
         ("QPL", "QPL-1.0"),
         ("MITX", "ALT-MITX"),
-        ("GCC exception", "GCC-exception-3.1"),
+        ("Font-exception", "Font-exception-2.0"),
     ],
 )
 def test_seed_has_every_family_of_aliases(database: Database, alias: str, spdx_id: str) -> None:

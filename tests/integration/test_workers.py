@@ -63,6 +63,16 @@ def sleep_and_tell(seconds: float) -> int:
     return os.getpid()
 
 
+def sleep_or_fail(seconds: float) -> None:
+    if not seconds:
+        raise SourceError("no time")
+    time.sleep(seconds)
+
+
+def has_engine(_: int) -> bool:
+    return "chdb" in sys.modules
+
+
 def signals_ignored(_: int) -> bool:
     return signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
@@ -136,6 +146,27 @@ def test_first_error_stops(pool: WorkerPool) -> None:
     assert list(pool.map(slow_square, range(5))) == [0, 1, 4, 9, 16]
 
 
+def test_pending_work_is_dropped_after_an_error() -> None:
+    """What was given out ahead would keep the workers from what comes next."""
+    with worker_pool(1) as workers:
+        results = workers.map(sleep_or_fail, [0.0, *[0.5] * 20])
+        with pytest.raises(SourceError):
+            next(results)
+        started = time.monotonic()
+        assert list(workers.map(slow_square, [1])) == [1]
+        # Two may have been on their way, eight were given out.
+        assert time.monotonic() - started < 3
+
+
+def test_workers_know_nothing_of_the_engine() -> None:
+    """A copy of its memory without its threads could hang at any moment."""
+    import chdb
+
+    assert sys.modules["chdb"] is chdb
+    with worker_pool(2) as workers:
+        assert not any(workers.map(has_engine, range(8)))
+
+
 def test_workers_leave_interrupts_to_their_parent(pool: WorkerPool) -> None:
     assert all(pool.map(signals_ignored, range(4)))
 
@@ -150,11 +181,12 @@ def test_killed_worker(tmp_path: Path) -> None:
 
 
 def test_workers_are_gone_after_the_block() -> None:
+    before = multiprocessing.active_children()
     with worker_pool(2) as workers:
         processes = set(workers.map(sleep_and_tell, [0.05] * 8))
         assert processes
     assert not [process for process in processes if Path(f"/proc/{process}/exe").exists()]
-    assert multiprocessing.active_children() == []
+    assert multiprocessing.active_children() == before
 
 
 def test_pending_work_is_dropped_at_the_end(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -149,7 +150,7 @@ class FailingDatabase(WrappedDatabase):
     def _fail_if_gone(self) -> None:
         fault = self.first.fault
         if fault.for_ever and fault.happened_at:
-            raise fault.error
+            raise DatabaseError("gone for ever")
 
     def execute(self, statement: str, parameters: Parameters | None = None) -> None:
         with self._counted(" ".join(statement.split()[:3])):
@@ -248,6 +249,15 @@ def stored_rows(
         if rows:
             found[table] = sorted(repr(_without_identities(row, paths)) for row in rows)
     return found
+
+
+def differences(
+    found: Mapping[str, list[str]], expected: Mapping[str, list[str]]
+) -> dict[str, tuple[Counter[str], Counter[str]]]:
+    """By table: the rows that are too many, and those that are missing."""
+    tables = [*expected, *(found.keys() - expected.keys())]
+    pairs = {t: (Counter(found.get(t, [])), Counter(expected.get(t, []))) for t in tables}
+    return {t: (f - e, e - f) for t, (f, e) in pairs.items() if f != e}
 
 
 def _node_paths(database: Database) -> dict[UUID, str]:

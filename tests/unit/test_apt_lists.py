@@ -190,7 +190,7 @@ def test_truncation_at_every_byte(tmp_path: Path) -> None:
         (header(string(MD5_TAG, MD5[:31])), "tag 1000005: .* is no digest of 16 bytes"),
         (header(string(MD5_TAG, MD5 + "0")), "no digest of 16 bytes"),
         (header(string(MD5_TAG, MD5[:-1] + "g")), "no digest of 16 bytes"),
-        (header(string(MD5_TAG, " " + MD5[:-2] + " ")), "no digest of 16 bytes"),
+        (header(string(MD5_TAG, " " + MD5)), "no digest of 16 bytes"),
         (header(string(MD5_TAG, "П" * 16)), "no digest of 16 bytes"),
         (header(string(SHA256_TAG, MD5)), "tag 1000007: .* is no digest of 32 bytes"),
         (header(string(BLAKE2B_TAG, SHA256)), "tag 1000009: .* is no digest of 64 bytes"),

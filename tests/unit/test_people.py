@@ -41,6 +41,8 @@ def by_definition(packager: bytes) -> tuple[bytes, bytes]:
         ("A/B Team <ab@x>", "B Team", "ab@x"),
         ("Ivan [bot] Petrov <i@x>", "Petrov", "i@x"),
         ("Fred <fred@x> and Bob <bob@y>", "Fred", "fred@x"),
+        ("-Ivan <i@x>", "Ivan", "i@x"),
+        ("'Ivan' <i@x>", "Ivan", "i@x"),
         ("Jo <a at b at c>", "Jo", "a@b@c"),
         ("  <a@b>", "", "a@b"),
         ("Ivan Petrov<ivan@altlinux.org>", "Ivan Petrov<ivan@altlinux.org>", ""),

@@ -702,8 +702,10 @@ def test_small_texts(content: bytes) -> None:
         try:
             found = number(path, 255)
         except SourceError:
-            assert not expected.strip().isascii() or not expected.strip().isdigit() or (
-                int(expected) > 255
+            assert (
+                not expected.strip().isascii()
+                or not expected.strip().isdigit()
+                or (int(expected) > 255)
             )
         else:
             assert found == int(expected.strip() or "0")

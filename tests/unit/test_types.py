@@ -51,6 +51,9 @@ def test_tuple_of_types_with_arguments() -> None:
     parsed = parse_type("Tuple(Enum8('a b' = 1, 'c,d' = 2), x DateTime64(3, 'UTC'), Array(String))")
     assert [nested.name for nested in parsed.nested] == ["Enum8", "DateTime64", "Array"]
     assert enum_values(parsed.nested[0]) == {"a b": 1, "c,d": 2}
+    parsed = parse_type("Tuple(Enum8('it\\'s, x' = 1, '\\\\' = 2), String)")
+    assert [nested.name for nested in parsed.nested] == ["Enum8", "String"]
+    assert enum_values(parsed.nested[0]) == {"it's, x": 1, "\\": 2}
 
 
 @pytest.mark.parametrize(

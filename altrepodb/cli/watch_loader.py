@@ -1,0 +1,42 @@
+"""``watch_loader``: load the list of newer upstream versions."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from altrepodb.cli.command import run_command
+from altrepodb.cli.source_command import source_command
+from altrepodb.config import Settings
+
+if TYPE_CHECKING:
+    from altrepodb.db.database import Database
+    from altrepodb.sources.run import SourceSummary
+
+__all__ = ["COMMAND", "main"]
+
+
+def load(
+    arguments: argparse.Namespace,
+    settings: Settings,
+    shared: Mapping[str, Any],
+    database: Database,
+) -> SourceSummary:
+    """Load the file, if it is newer than what is stored."""
+    from altrepodb.sources.run import SourceOptions
+    from altrepodb.sources.watch import load_watch
+
+    return load_watch(SourceOptions(**shared), database)
+
+
+COMMAND = source_command(
+    "watch_loader",
+    "Load the newer upstream versions that Watch has found for source packages.",
+    load,
+    url_setting="watch_url",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(COMMAND, argv)
