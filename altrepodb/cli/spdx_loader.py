@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from altrepodb.cli.command import run_command
+from altrepodb.cli.command import positive_integer, run_command
 from altrepodb.cli.source_command import source_command
 from altrepodb.config import Settings
 
@@ -23,6 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-g", "--git-root", type=Path, metavar="DIR", help="where the copy of the list is (~/SPDX)"
     )
     parser.add_argument("--branch", metavar="NAME", help="branch of the list (the default one)")
+    parser.add_argument(
+        "--git-timeout",
+        type=positive_integer,
+        metavar="S",
+        default=600,
+        help="seconds that git may take in all (600)",
+    )
     parser.add_argument(
         "--aliases",
         action="store_true",
@@ -43,6 +50,7 @@ def load(
         **shared,
         git_root=arguments.git_root or settings.sources.spdx_git_root,
         branch=arguments.branch or settings.sources.spdx_branch,
+        git_timeout_s=arguments.git_timeout,
     )
     return (load_aliases if arguments.aliases else load_spdx)(options, database)
 

@@ -61,11 +61,13 @@ def log_file(arguments: argparse.Namespace) -> str:
 
 
 def _task_paths(arguments: argparse.Namespace) -> Iterator[Path]:
-    from altrepodb.errors import ConfigurationError
+    from altrepodb.errors import ConfigurationError, SourceError
     from altrepodb.task.files import numbered_directories
 
     yield from arguments.paths
     for directory in arguments.batch:
+        if not directory.is_dir():
+            raise SourceError(f"{directory}: no such directory")
         yield from (path for _, path in numbered_directories(directory))
     if not arguments.paths and not arguments.batch:
         raise ConfigurationError("no task is named: give a PATH or --batch DIR")

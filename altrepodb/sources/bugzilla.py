@@ -134,13 +134,8 @@ class Bug(NamedTuple):
     bz_reporter_full: str = ""
 
     @property
-    def listed(self) -> tuple[int | str, ...]:
-        """What the list tells of a bug: all but the full names."""
-        return self[:13]
-
-    @property
     def undated(self) -> tuple[int | str, ...]:
-        """The listed values without the time."""
+        """What the list tells of a bug, without the time."""
         return self[:12]
 
 

@@ -78,7 +78,7 @@ class SourceOptions:
 class SourceSummary:
     """What a run found and did; also the object that ``--json`` prints.
 
-    ``result`` is ``loaded``, ``uptodate`` (nothing was inserted, nothing had to be) or
+    ``result`` is ``loaded``, ``uptodate`` (nothing was inserted, as in every dry run) or
     ``failed`` (a part could not be loaded, see ``error``). ``fetched`` counts records that were
     read, ``inserted`` rows by table, ``would_insert`` those of a dry run, ``skipped`` records
     that could not be read, ``warnings`` everything odd.

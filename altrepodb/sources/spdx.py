@@ -105,12 +105,14 @@ FROM SPDXLicenses
 class SpdxOptions(SourceOptions):
     """What the licence list can be told beside the common options.
 
-    ``url`` is what git can fetch from, ``timeout_s`` the time for that in all. ``git_root`` is
-    the directory of the copy, ``$HOME/SPDX`` if None; ``branch`` None is the upstream's default.
+    ``url`` is what git can fetch from, ``git_timeout_s`` the time for that in all, ``timeout_s``
+    how long a web server may be silent. ``git_root`` is the directory of the copy,
+    ``$HOME/SPDX`` if None; ``branch`` None is the upstream's default.
     """
 
     git_root: Path | None = None
     branch: str | None = None
+    git_timeout_s: float = GIT_TIMEOUT_S
 
     def check_address(self) -> None:
         _check_upstream(self.url or DEFAULT_URL, self.branch)
@@ -160,8 +162,7 @@ def _read_upstream(root: Path, options: SpdxOptions, findings: Findings) -> list
     except OSError as error:
         raise SourceError(f"{error.filename}: {error.strerror}") from error
     with FileLock(root.with_name(f".{root.name}.lock"), 0, f"{root}: in use"):
-        url = options.url or DEFAULT_URL
-        refresh_copy(root, url, options.branch, options.timeout_s or GIT_TIMEOUT_S)
+        refresh_copy(root, options)
         return read_licenses(root, findings)
 
 
@@ -172,24 +173,33 @@ def _ids(entries: Iterable[License], spdx_type: str) -> set[str]:
 # --- fetch
 
 
-def refresh_copy(root: Path, url: str, branch: str | None, timeout_s: float) -> None:
-    """Make ``root`` a copy of the branch (the default one if None) as it is upstream now.
+def refresh_copy(root: Path, options: SpdxOptions) -> None:
+    """Make ``root`` a copy of the branch as it is upstream now.
 
-    What stands there is refreshed when it is a copy of the same upstream, and moved aside
-    otherwise. Raises SourceError when that fails, TemporaryError when a later try may succeed.
+    What stands there is refreshed when it is a copy of the same upstream. Otherwise, and when
+    that fails, it is copied anew, and what stood there is moved aside once that has succeeded.
+    Raises SourceError, TemporaryError when a later try may succeed.
     """
-    _check_upstream(url, branch)
-    deadline = time.monotonic() + timeout_s
+    url = options.url or DEFAULT_URL
+    git = _Git(time.monotonic() + options.git_timeout_s, options.timeout_s)
     try:
         if root.exists() and not root.is_dir():
             raise SourceError(f"{root}: not a directory")
-        if _origin(root, deadline) == url:
-            _forget_locks(root)
-            _fetch(root, branch, deadline)
-        else:
-            _make_copy(root, url, branch, deadline)
+        if _origin(git, root) != url or not _is_refreshed(git, root, options.branch):
+            _make_copy(git, root, url, options.branch)
     except OSError as error:
         raise SourceError(f"{error.filename or root}: {error.strerror}") from error
+
+
+def _is_refreshed(git: _Git, root: Path, branch: str | None) -> bool:
+    """Whether a copy could be brought up to date."""
+    try:
+        _forget_locks(root)
+        _fetch(git, root, branch)
+    except SourceError as error:
+        logger.warning("%s; copying anew", error)
+        return False
+    return True
 
 
 def _check_upstream(url: str, branch: str | None) -> None:
@@ -200,20 +210,20 @@ def _check_upstream(url: str, branch: str | None) -> None:
         raise ConfigurationError(f"{printable(branch)}: not the name of a branch")
 
 
-def _make_copy(root: Path, url: str, branch: str | None, deadline: float) -> None:
+def _make_copy(git: _Git, root: Path, url: str, branch: str | None) -> None:
     """A copy that nobody sees before it is complete; what stood in its place is kept."""
     staging = root.with_name(f".{root.name}.new")
     # A run that was killed may have left it.
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(mode=0o755)
     try:
-        _git(staging, deadline, "init", "--quiet")
-        _git(staging, deadline, "config", "remote.origin.url", url)
-        _git(staging, deadline, "config", "core.sparseCheckout", "true")
+        git.run(staging, "init", "--quiet")
+        git.run(staging, "config", "remote.origin.url", url)
+        git.run(staging, "config", "core.sparseCheckout", "true")
         (staging / ".git/info").mkdir(exist_ok=True)
         patterns = "".join(f"/{layout.directory}/\n" for layout in _LAYOUTS)
         (staging / ".git/info/sparse-checkout").write_text(patterns)
-        _fetch(staging, branch, deadline)
+        _fetch(git, staging, branch)
         _move_aside(root)
         staging.rename(root)
     finally:
@@ -231,21 +241,21 @@ def _move_aside(root: Path) -> None:
     logger.warning("%s: not a copy of the list, moved to %s", root, aside)
 
 
-def _fetch(root: Path, branch: str | None, deadline: float) -> None:
+def _fetch(git: _Git, root: Path, branch: str | None) -> None:
     """Bring the newest commit and make the files those of it, whatever they were."""
     wanted = "HEAD" if branch is None else f"refs/heads/{branch}"
     options = ["--quiet", "--force", "--no-tags", "--depth=1", "--filter=blob:none"]
-    _git(root, deadline, "fetch", *options, "origin", wanted)
-    _git(root, deadline, "reset", "--quiet", "--hard", "FETCH_HEAD")
-    _git(root, deadline, "clean", "--quiet", "-ffdx")
+    git.run(root, "fetch", *options, "origin", wanted)
+    git.run(root, "reset", "--quiet", "--hard", "FETCH_HEAD")
+    git.run(root, "clean", "--quiet", "-ffdx")
 
 
-def _origin(root: Path, deadline: float) -> str | None:
+def _origin(git: _Git, root: Path) -> str | None:
     """The upstream of a copy; None when there is no copy."""
     if not (root / ".git").is_dir():
         return None
     try:
-        return _git(root, deadline, "config", "--local", "--get", "remote.origin.url").strip()
+        return git.run(root, "config", "--local", "--get", "remote.origin.url").strip()
     except SourceError:
         return None
 
@@ -256,36 +266,56 @@ def _forget_locks(root: Path) -> None:
         lock.unlink(missing_ok=True)
 
 
-def _git(root: Path, deadline: float, *arguments: str) -> str:
-    """Run git on the repository in ``root``; what it printed, at most some thousand characters.
+class _Git:
+    """The program git, with a time by which it must have done everything.
 
-    Raises SourceError with git's own words, TemporaryError when it takes too long or the
-    server is away.
+    ``silence_s`` is how long a web server may send nothing.
     """
-    command = ["git", f"--git-dir={root}/.git", f"--work-tree={root}", *_GIT_OPTIONS, *arguments]
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        try:
-            # A session of its own, so that the helpers of git can be ended with it.
-            process = subprocess.Popen(
-                command,
-                cwd=root,
-                env=_git_environment(os.environ),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
-                start_new_session=True,
-            )
-        except FileNotFoundError as error:
-            raise SourceError("git: not installed") from error
-        try:
-            code = process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            raise TemporaryError(f"{root}: git {arguments[0]}: took too long, ended") from None
-        finally:
-            _end_group(process)
-        if code:
-            raise _git_error(root, arguments[0], _start_of(errors))
-        return _start_of(output)
+
+    def __init__(self, deadline: float, silence_s: float | None) -> None:
+        self._deadline = deadline
+        self._options = list(_GIT_OPTIONS)
+        if silence_s is not None:
+            seconds = max(1, round(silence_s))
+            self._options += ["-c", "http.lowSpeedLimit=1", "-c", f"http.lowSpeedTime={seconds}"]
+
+    def run(self, root: Path, *arguments: str) -> str:
+        """Run git on the repository in ``root``; return the start of what it printed.
+
+        Raises SourceError with git's own words, TemporaryError when it takes too long or the
+        server is away.
+        """
+        places = [f"--git-dir={root}/.git", f"--work-tree={root}"]
+        command = ["git", *places, *self._options, *arguments]
+        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+            process = _started(command, root, output, errors)
+            try:
+                code = process.wait(max(0.0, self._deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                raise TemporaryError(f"{root}: git {arguments[0]}: took too long") from None
+            finally:
+                _end_group(process)
+            if code:
+                raise _git_error(root, arguments[0], _start_of(errors))
+            return _start_of(output)
+
+
+def _started(
+    command: Sequence[str], root: Path, output: IO[bytes], errors: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """A process in a session of its own, so that its helpers can be ended with it."""
+    try:
+        return subprocess.Popen(
+            command,
+            cwd=root,
+            env=_git_environment(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise SourceError("git: not installed") from error
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "stored_approvals",
     "stored_plan_rows",
     "stored_rows",
+    "without_history",
 ]
 
 Row = tuple[Any, ...]
@@ -47,6 +48,10 @@ SELECT task_id, log, max(changed) FROM
 )
 WHERE log != 0
 GROUP BY task_id, log
+"""
+_HISTORIES = """
+SELECT DISTINCT task_id, toUnixTimestamp(task_changed) FROM BranchPackageHistory
+WHERE task_id IN {ids:Array(UInt32)}
 """
 _NEWEST_APPROVALS = """
 SELECT task_id, subtask_id, newest.1, newest.2, tapp_name, newest.3, newest.4, is_fresh
@@ -103,6 +108,18 @@ def recorded_logs(database: Database, tasks: Sequence[Task]) -> dict[tuple[int, 
     """(task, log key) -> the newest version of the task that recorded this log."""
     rows = database.query(_RECORDED_LOGS, _versions(tasks))
     return {(task_id, log_hash): changed for task_id, log_hash, changed in rows}
+
+
+def without_history(database: Database, tasks: Sequence[Task]) -> set[int]:
+    """Which of these finished tasks lack their history.
+
+    A view writes it after the state, at least one row for each; a load that is killed in
+    between leaves the state alone.
+    """
+    finished = {(task.id, task.changed) for task in tasks if task.state == "DONE"}
+    if not finished:
+        return set()
+    return {task_id for task_id, _ in finished.difference(database.query(_HISTORIES, _ids(tasks)))}
 
 
 class StoredApproval(NamedTuple):

@@ -48,6 +48,7 @@ from altrepodb.task.stored import (
     stored_approvals,
     stored_plan_rows,
     stored_rows,
+    without_history,
 )
 from altrepodb.task.summary import TaskOptions, TaskSummary
 from altrepodb.task.tree import Task
@@ -96,7 +97,9 @@ def write_group(writing: Writing, group: Sequence[ReadTask]) -> list[ReadTask]:
     tasks = [read.task for read in group]
     states = [state_row(task) for task in tasks]
     are_new = _are_missing(writing, "TaskStates", STATE_COLUMNS, states, tasks)
-    uncommitted = list(compress(tasks, are_new))
+    known = [task for task, is_new in zip(tasks, are_new, strict=True) if not is_new]
+    unfinished = without_history(writing.database, known)
+    uncommitted = [task for task in tasks if task not in known or task.id in unfinished]
     identities = _write_packages(writing, tasks, uncommitted)
     _write_logs(writing, tasks)
     _write_plans(writing, tasks)

@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from altrepodb.db.database import Columns, Database, Row
@@ -454,12 +454,14 @@ WORD = st.text(st.sampled_from("abz09._+~"), min_size=1).filter(
 )
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("ab-9._+"), min_size=1), WORD, WORD, st.none() | st.integers(0, 99))
 def test_stems_come_back(name: str, version: str, release: str, epoch: int | None) -> None:
     stem = f"{name}-{version if epoch is None else f'{epoch}:{version}'}-{release}"
     assert split_stem(stem) == split_stem(f"{stem}.src.rpm") == Build(name, version, release)
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("ab-1.:e\t\n\r inf_"), max_size=40))
 def test_any_times_are_read_or_skipped(text: str) -> None:
     summary = SourceSummary()

@@ -283,6 +283,14 @@ def test_copy_is_put_right(place: Place, database: Database) -> None:
     assert not (place.root / "json/details/stray.json").exists()
 
 
+def test_damaged_copy_is_replaced(place: Place, database: Database) -> None:
+    place.load(database)
+    (place.root / ".git/index").write_bytes(b"nonsense")
+    place.upstream.change(DETAILS, {**LICENSE, "licenseText": "Anew.\n"})
+    assert place.inserted(database) == 1
+    assert place.inserted(database) == 0
+
+
 def test_half_a_copy_of_a_killed_run(place: Place, database: Database) -> None:
     staging = place.root.with_name(".SPDX.new")
     (staging / ".git").mkdir(parents=True)
@@ -329,7 +337,7 @@ def test_git_that_hangs_is_ended(
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     started = time.monotonic()
     with pytest.raises(TemporaryError, match="took too long"):
-        place.load(database, timeout_s=1.0)
+        place.load(database, git_timeout_s=1.0)
     assert time.monotonic() - started < 10
     for line in (programs / "git.pids").read_text().split():
         status = Path("/proc", line, "stat")

@@ -102,11 +102,23 @@ def test_retry_after_is_obeyed_and_bounded(site: HttpSite) -> None:
         started = time.monotonic()
         assert client.get(site.url("/a"), LIMITS).content == b"ok"
         assert 0.9 < time.monotonic() - started < 10
-        # An hour is cut to a minute, which is more than the time that is left.
+        # A pause that is longer than the time that is left is not begun.
         site.add("/a", Answer(status=503, headers={"Retry-After": "3600"}), Answer(b"ok"))
         with pytest.raises(TemporaryError):
             client.get(site.url("/a"), LIMITS)
         assert time.monotonic() - started < 10
+
+
+def test_long_retry_after_is_cut_to_a_minute(
+    site: HttpSite, client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("altrepodb.http.time.sleep", pauses.append)
+    patient = HttpLimits(5, 600, 1000, 1000)
+    for value in ("3600", "Wed, 15 Mar 2090 00:40:00 GMT", "Wed, 15 Mar 2023 00:40:00 GMT"):
+        site.add("/a", Answer(status=503, headers={"Retry-After": value}), Answer(b"ok"))
+        assert client.get(site.url("/a"), patient).content == b"ok"
+    assert [pause for pause in pauses if pause > 0] == [60, 60]
 
 
 @pytest.mark.parametrize("fault", ["cut", "cut_chunked"])

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from altrepodb.errors import SourceError
@@ -177,12 +177,14 @@ ITEMS = st.lists(
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
+@settings(deadline=None)
 @given(items=ITEMS)
 def test_rendered_pages_read_back(flavour: str, items: list[Item]) -> None:
     found = parse_listing(render(flavour, items), URL).entries
     assert found == [Entry(name, date, size) for name, date, size in items]
 
 
+@settings(deadline=None)
 @given(
     st.binary(max_size=300) | st.text("<>/=\"'!- apretdhfula#&;1:", max_size=300).map(str.encode)
 )

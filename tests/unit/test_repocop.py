@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from altrepodb.errors import SourceError
@@ -63,12 +63,14 @@ def parse(*values: object, summary: SourceSummary | None = None) -> list[dict[st
 # --- the reader
 
 
+@settings(deadline=None)
 @given(st.lists(objects, max_size=8), st.integers(1, 40), st.booleans())
 def test_reads_what_a_writer_wrote(values: list[dict[str, Any]], size: int, is_ascii: bool) -> None:
     written = json.dumps(values, ensure_ascii=is_ascii, indent=size % 3 or None)
     assert read(written.encode("utf-8", "surrogatepass"), size) == values
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60) | st.text(alphabet='[]{},:"a1 ', max_size=30).map(str.encode))
 def test_any_bytes_are_objects_or_a_clear_error(content: bytes) -> None:
     try:
@@ -198,6 +200,7 @@ def test_decompressed_size_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
         parse_results(io.BytesIO(packed), NAME, findings())
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1_000_000), st.integers(1, 255))
 def test_damaged_streams_are_refused(place: int, mask: int) -> None:
     """bzip2 has checksums: no flipped bit and no missing byte goes unnoticed."""

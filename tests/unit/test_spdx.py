@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from altrepodb.errors import ConfigurationError, SourceError
@@ -78,6 +78,7 @@ def test_samples() -> None:
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 
 
+@settings(deadline=None)
 @given(texts.filter(bool), texts, texts, texts, st.lists(texts), st.booleans())
 def test_texts_are_kept_as_they_are(
     spdx_id: str, name: str, text: str, header: str, urls: list[str], is_ascii: bool
@@ -94,6 +95,7 @@ def test_texts_are_kept_as_they_are(
     assert parse_entry(b"\xef\xbb\xbf" + written.encode(), "license", "x.json") == expected
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=50))
 def test_any_bytes_are_an_entry_or_an_error(content: bytes) -> None:
     try:
@@ -105,6 +107,7 @@ def test_any_bytes_are_an_entry_or_an_error(content: bytes) -> None:
 values = st.none() | st.booleans() | st.text(max_size=3) | st.lists(st.none() | st.text())
 
 
+@settings(deadline=None)
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(LICENSE, values)))
 def test_any_object_is_an_entry_or_none(content: dict[str, Any]) -> None:
     parse(content)

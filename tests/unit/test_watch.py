@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from altrepodb.sources.run import Findings, SourceSummary
@@ -22,6 +22,7 @@ def parse(text: str) -> tuple[list[UpstreamVersion], int]:
     return parse_versions(text, NAME, Findings(summary)), summary.skipped
 
 
+@settings(deadline=None)
 @given(st.lists(versions, unique=True), st.sampled_from(["\n", "\r\n"]), st.booleans())
 def test_reads_what_a_writer_wrote(
     written: list[UpstreamVersion], end: str, is_ended: bool
@@ -33,6 +34,7 @@ def test_reads_what_a_writer_wrote(
     assert parse(text) == (expected, 0)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60) | st.text(alphabet="a\t\n\r ", max_size=40))
 def test_any_text_is_findings_and_skipped_lines(text: str) -> None:
     found, skipped = parse(text)

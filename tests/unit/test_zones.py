@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from altrepodb.errors import ConfigurationError
@@ -75,6 +75,7 @@ def test_no_zone(name: str) -> None:
         source_zone(name)
 
 
+@settings(deadline=None)
 @given(st.integers(0, MAX_EPOCH))
 def test_instants_come_back(seconds: int) -> None:
     moment = datetime.fromtimestamp(seconds, timezone.utc)
