@@ -27,7 +27,7 @@ from tests.support.task_tree import SampleSize, compose_task, sample_plan
 
 pytestmark = pytest.mark.slow
 
-SIZE = SampleSize(subtasks=4, packages=40, log_bytes=2_000_000, state="DONE")
+SIZE = SampleSize(subtasks=4, packages=30, log_bytes=200_000, state="DONE")
 ROUNDS = 50
 _POLL_S = 0.0005
 _TIMEOUT_S = 60.0
