@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks.parsing import headers_per_second, specs_per_second
 from benchmarks.repository import measure_repository
 from benchmarks.sources import measure_sources
+from benchmarks.task import measure_tasks
 
 _WORK = Path("build/bench")
 _LATEST = Path(__file__).with_name("latest.json")
@@ -19,6 +20,7 @@ def main() -> int:
     figures = measure_repository(_WORK)
     figures["headers_per_s"] = headers_per_second(_WORK / "tree")
     figures["specs_per_s"] = specs_per_second(_WORK / "tree")
+    figures |= measure_tasks(_WORK)
     figures |= measure_sources(_WORK)
     rounded = {name: round(value, 3) for name, value in figures.items()}
     for name, value in rounded.items():

@@ -29,7 +29,7 @@ __all__ = ["TaskOptions", "TaskSummary", "load_tasks", "read_settled", "read_tas
 
 logger = logging.getLogger("altrepodb.task")
 
-_GROUP_TASKS = 64
+_GROUP_TASKS = 200
 _GROUP_PACKAGES = 2_000
 _RETRY_WAITS_S = (1.0, 2.0, 4.0)
 _FLUSHED_BUFFERS = (

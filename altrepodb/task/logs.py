@@ -76,6 +76,8 @@ class _Format(NamedTuple):
     read_stamp: _ReadStamp
     before: int
     """The time of lines before the first stamp."""
+    repeated_characters: int = 0
+    """The length of stamps that mean the same wherever they follow each other, 0 for others."""
 
 
 def iter_log_chunks(log: LogFile) -> Iterator[LogChunk]:
@@ -147,18 +149,24 @@ def _lines(block: bytes) -> list[str]:
 
 
 def _chunks(read: _Read, log_format: _Format) -> Iterator[LogChunk]:
-    marks, read_stamp, time = log_format
-    line_number = 1
+    marks, read_stamp, time, width = log_format
+    line_number, stamp = 1, "\n"
     for block in _blocks(read):
-        lines = _lines(block)
-        times = array("I")
-        for index, line in enumerate(lines):
-            if line[:1] in marks:
+        times: array[int] = array("I")
+        messages: list[str] = []
+        add_time, add_message = times.append, messages.append
+        # Everything is for speed here: most lines repeat the stamp of the line before.
+        for line in _lines(block):
+            if line[:width] == stamp:
+                line = line[width:]
+            elif line[:1] in marks:
                 stamped = read_stamp(line)
                 if stamped is not None:
-                    time, lines[index] = stamped
-            times.append(time)
-        yield LogChunk(line_number, times, "\n".join(map(str.strip, lines)).encode())
+                    stamp = line[:width] or stamp
+                    time, line = stamped
+            add_time(time)
+            add_message(line.strip())
+        yield LogChunk(line_number, times, "\n".join(messages).encode())
         line_number += len(times)
 
 
@@ -208,22 +216,20 @@ def _build_format(read: _Read, modified: int) -> _Format:
     if total is None:
         return _Format(frozenset(), lambda line: None, modified)
     start = modified - total
-    last_stamp, last_clock, time = "", 0, 0
+    last_clock = 0
 
     def read_stamp(line: str) -> tuple[int, str] | None:
-        nonlocal last_stamp, last_clock, time, start
-        stamp = line[:_ELAPSED_CHARACTERS]
-        if stamp != last_stamp:
-            found = _ELAPSED.fullmatch(stamp)
-            if found is None:
-                return None
-            clock = _clock_s(found[1])
-            if clock < last_clock:
-                start += _DAY_S
-            last_stamp, last_clock, time = stamp, clock, _clamped(start + clock)
-        return time, line[_ELAPSED_CHARACTERS:]
+        nonlocal last_clock, start
+        found = _ELAPSED.match(line)
+        if found is None:
+            return None
+        clock = _clock_s(found[1])
+        if clock < last_clock:
+            start += _DAY_S
+        last_clock = clock
+        return _clamped(start + clock), line[found.end() :]
 
-    return _Format(frozenset("["), read_stamp, _clamped(start))
+    return _Format(frozenset("["), read_stamp, _clamped(start), _ELAPSED_CHARACTERS)
 
 
 def _clock_s(clock: str) -> int:

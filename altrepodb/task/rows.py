@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ def _stored_text(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
+@lru_cache(maxsize=256)
 def _chroot_hash(chroot: tuple[int, ...]) -> int:
     """The server computes the same over TaskChroots."""
     return array_hash(chroot) if chroot else 0

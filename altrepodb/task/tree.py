@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from altrepodb.errors import SourceError
@@ -349,14 +350,23 @@ def _status(path: Path, has_status: bool, has_packages: bool) -> str:
 
 def _read_chroot(path: Path, warnings: list[str]) -> tuple[int, ...]:
     """Hashes of the header digests in the last column of a list of packages."""
-    hashes = []
-    for line in raw(path).split("\n"):
+    hashes, odd_lines = _parse_chroot(raw(path))
+    for line in odd_lines:
+        warnings.append(f"{printable(os.fspath(path))}: {line[:60]!r}: left out")
+    return hashes
+
+
+@lru_cache(maxsize=64)
+def _parse_chroot(content: str) -> tuple[tuple[int, ...], list[str]]:
+    """Hashes, and lines that give none. Most builds of a day begin with the same packages."""
+    hashes, odd_lines = [], []
+    for line in content.split("\n"):
         digest = line.rsplit("\t", 1)[-1].strip()
         if _HEADER_SHA1.fullmatch(digest):
             hashes.append(text_hash(bytes.fromhex(digest)))
         elif line.strip():
-            warnings.append(f"{printable(os.fspath(path))}: {line[:60]!r}: left out")
-    return tuple(hashes)
+            odd_lines.append(line)
+    return tuple(hashes), odd_lines
 
 
 def _iteration_log(kind: str, path: Path, subtask_id: int, key: tuple[str, str]) -> LogFile | None:

@@ -58,8 +58,8 @@ __all__ = ["ReadTask", "Writing", "write_group"]
 
 logger = logging.getLogger("altrepodb.task")
 
-_LOG_BATCH_LINES = 300_000
-_LOG_BATCH_BYTES = 32 * 1024 * 1024
+_LOG_BATCH_LINES = 150_000
+_LOG_BATCH_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
