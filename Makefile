@@ -9,7 +9,10 @@ BIN := $(VENV)/bin
 DESCRIPTION := setup.cfg setup.py pyproject.toml
 
 DEBIAN_VENV := python3-venv
-DEBIAN_TESTS := rpm python3-rpm createrepo-c clickhouse-server clickhouse-client xz-utils
+# What the tests compare with, and what makes their servers and images.
+DEBIAN_TESTS := rpm python3-rpm createrepo-c clickhouse-server clickhouse-client xz-utils \
+    rabbitmq-server openssl squashfs-tools xorriso genisoimage qemu-utils e2fsprogs fdisk \
+    xfsprogs btrfs-progs dosfstools mtools db5.3-util libgcrypt20
 
 .PHONY: help install demo test lint bench fuzz clean debian-tests
 

@@ -1,0 +1,1 @@
+"""ISO, tar and disk images read in user space, and their loader."""
