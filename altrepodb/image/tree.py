@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
+from altrepodb.byte_source import ByteSource
 from altrepodb.errors import SourceError
-from altrepodb.image.byte_source import ByteSource
 
 __all__ = ["Entry", "EntryType", "Tree", "lookup", "read_file", "walk"]
 

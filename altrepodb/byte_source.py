@@ -1,4 +1,4 @@
-"""Bytes at an offset: the one way in which every reader of images gets at its input.
+"""Bytes at an offset: the one way in which readers of images and rpm databases get at their input.
 
 A source has a size and gives any part of itself, to several threads at a time. Sources stand on
 each other: a file, a partition of it, a file system's file in that, a package in that. Nothing is

@@ -1,0 +1,1 @@
+"""The daemon: messages in, the loaders' work done, messages out."""
