@@ -6,7 +6,7 @@ import io
 import lzma
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import zstandard
@@ -18,6 +18,7 @@ __all__ = [
     "DEVICES",
     "IMAGE_TIME",
     "STORED",
+    "compose_squashfs",
     "fields_of",
     "make_squashfs",
     "with_field",
@@ -35,6 +36,7 @@ DEVICES = (
     "/socket i 755 0 0 s",
 )
 
+_NO_TABLE = (1 << 64) - 1
 _SUPERBLOCK = struct.Struct("<4sIIIIHHHHHHQQQQQQQQ")
 _FIELDS = (
     "magic inodes time block_size fragments compressor block_log flags ids major minor"
@@ -56,7 +58,15 @@ def make_squashfs(
     ``devices`` are definitions of pseudo files, such as those of ``DEVICES``.
     """
     directory = as_directory(content, place.with_name(place.name + ".files"))
-    command = ["mksquashfs", directory, place, "-comp", compressor, "-b", str(block_bytes)]
+    command: list[str | Path] = [
+        "mksquashfs",
+        directory,
+        place,
+        "-comp",
+        compressor,
+        "-b",
+        str(block_bytes),
+    ]
     command += "-no-recovery -all-root -noappend -quiet -no-progress -no-xattrs".split()
     command += ["-mkfs-time", str(IMAGE_TIME), "-all-time", str(IMAGE_TIME), *options]
     for device in devices:
@@ -75,6 +85,55 @@ def with_field(image: bytes, name: str, value: int) -> bytes:
     fields = list(_SUPERBLOCK.unpack_from(image))
     fields[_FIELDS.index(name)] = value
     return _SUPERBLOCK.pack(*fields) + image[_SUPERBLOCK.size :]
+
+
+def compose_squashfs(
+    inodes: Mapping[bytes, tuple[int, bytes]],
+    *,
+    contents: bytes = b"",
+    fragments: Sequence[tuple[int, int]] = (),
+    block_bytes: int = 4096,
+) -> bytes:
+    """An image that mksquashfs would not write: a root with these files, nothing compressed.
+
+    An inode is a type, 1 to 14, and what follows the header that all have, for the reader to
+    believe. ``contents`` stand at byte 96; fragments are places and size words.
+    """
+    table, listing = b"", b""
+    for number, (name, (kind, body)) in enumerate(inodes.items(), start=1):
+        basic = kind if kind < 8 else kind - 7
+        listing += struct.pack("<HhHH", len(table), 0, basic, len(name) - 1) + name
+        table += struct.pack("<HHHHII", kind, 0o644, 0, 0, IMAGE_TIME, number) + body
+    if listing:
+        listing = struct.pack("<III", len(inodes) - 1, 0, 1) + listing
+    root = len(table) // 8192 * 8194 << 16 | len(table) % 8192
+    table += struct.pack("<HHHHII", 1, 0o755, 0, 0, IMAGE_TIME, len(inodes) + 1)
+    table += struct.pack("<IIHHI", 0, 2, len(listing) + 3, 0, 0)
+    inode_place = _SUPERBLOCK.size + len(contents)
+    parts = [contents, _stored(table)]
+    listing_place = inode_place + len(parts[-1])
+    parts.append(_stored(listing or b"\0"))
+    fragment_block = listing_place + len(parts[-1])
+    packed = b"".join(struct.pack("<QII", place, word, 0) for place, word in fragments)
+    parts.append(_stored(packed or b"\0"))
+    fragment_index = fragment_block + len(parts[-1])
+    parts.append(struct.pack("<Q", fragment_block))
+    ids = fragment_index + len(parts[-1])
+    parts += [_stored(bytes(4)), struct.pack("<Q", ids)]
+    id_index = ids + len(parts[-2])
+    body = b"".join(parts)
+    superblock = _SUPERBLOCK.pack(
+        b"hsqs", len(inodes) + 1, IMAGE_TIME, block_bytes, len(fragments), 1,
+        block_bytes.bit_length() - 1, 0, 1, 4, 0, root, _SUPERBLOCK.size + len(body), id_index,
+        _NO_TABLE, inode_place, listing_place, fragment_index, _NO_TABLE,
+    )  # fmt: skip
+    return superblock + body
+
+
+def _stored(data: bytes) -> bytes:
+    """Metadata blocks that are not compressed."""
+    blocks = [data[start : start + 8192] for start in range(0, len(data), 8192)]
+    return b"".join(struct.pack("<H", 0x8000 | len(block)) + block for block in blocks)
 
 
 def zeros_in(compressor: str, size: int) -> bytes:
