@@ -80,7 +80,7 @@ def disk(images: Path, ext4: Path) -> Path:
 
 def read(path: Path, tmp_path: Path, partition: int | None = None) -> InstalledSystem:
     with open_file(path) as source, open_disk(source, tmp_path, partition) as found:
-        system = read_installed(found.root)
+        system = read_installed(found.tree)
     assert system is not None
     return system
 
@@ -852,7 +852,7 @@ def test_any_damage_of_ext(tiny_ext: bytes, tmp_path: Path) -> None:
         data[offset] ^= 0xFF
         try:
             with open_disk(BytesSource(bytes(data), "disk"), tmp_path) as found:
-                read_installed(found.root)
+                read_installed(found.tree)
         except SourceError as error:
             assert "\n" not in str(error)
             refused += 1
