@@ -23,6 +23,8 @@ __all__ = ["Member", "TarReader", "normal_path", "open_tar_stream"]
 Member = tarfile.TarInfo
 
 _MAX_HEADER_BYTES = 4 << 20
+_MAX_UNPACKED_BYTES = 64 << 30
+"""Several times the largest root; a bomb of zeros gets no further."""
 _NAME_ENCODING = "utf-8"
 _NAME_ERRORS = "surrogateescape"
 _MAGIC_BYTES = 16
@@ -172,7 +174,7 @@ def open_tar_stream(source: ByteSource, digest: str | None = None) -> Iterator[T
         return
     hasher = hashlib.sha256()
     with io.BufferedReader(SourceStream(source)) as stored:
-        chunks = iter_decompressed(stored, compressor or "none", source.name)
+        chunks = _limited(iter_decompressed(stored, compressor or "none", source.name), source.name)
         if digest is not None:
             chunks = _hashed(chunks, hasher)
         forward = _ForwardStream(chunks, source.name)
@@ -180,6 +182,15 @@ def open_tar_stream(source: ByteSource, digest: str | None = None) -> Iterator[T
         forward.finish()
     if digest is not None and hasher.hexdigest() != digest:
         raise SourceError(f"{source.name}: is not what its digest sha256:{digest} says")
+
+
+def _limited(chunks: Iterable[bytes], name: str) -> Iterator[bytes]:
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > _MAX_UNPACKED_BYTES:
+            raise SourceError(f"{name}: unpacks to more than {_MAX_UNPACKED_BYTES} bytes")
+        yield chunk
 
 
 def _hashed(chunks: Iterable[bytes], hasher: hashlib._Hash) -> Iterator[bytes]:

@@ -280,6 +280,17 @@ def test_member_of_negative_size(tmp_path: Path) -> None:
     refuse(bytes(record) + bytes(2048), tmp_path, "negative size|damaged tar archive|truncated")
 
 
+@pytest.mark.parametrize("end", [bytes(1024), b""])
+def test_unpacked_size_is_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: bytes
+) -> None:
+    """Of members and of what follows the last one."""
+    monkeypatch.setattr(tar_stream, "_MAX_UNPACKED_BYTES", 1 << 20)
+    bomb = end or header(b"0", 1 << 40)
+    data = COMPRESSIONS["zstd"](bomb + bytes(4 << 20))
+    refuse(data, tmp_path, "unpacks to more than 1048576 bytes")
+
+
 def test_chain_of_long_names(tmp_path: Path) -> None:
     refuse((header(b"L", 512) + bytes(512)) * 2000, tmp_path, "damaged|without end|truncated")
 
