@@ -27,7 +27,14 @@ from typing import Any, TypeVar
 
 from altrepodb.errors import AltrepodbError
 
-__all__ = ["DEFAULT_WORKERS_LIMIT", "WorkerPool", "default_workers", "read_ahead", "worker_pool"]
+__all__ = [
+    "DEFAULT_WORKERS_LIMIT",
+    "WorkerPool",
+    "default_workers",
+    "follow_parent",
+    "read_ahead",
+    "worker_pool",
+]
 
 DEFAULT_WORKERS_LIMIT = 10
 _ENGINE_MODULE = "chdb"
@@ -57,10 +64,10 @@ def _start_worker(parent: int) -> None:
         if os.getppid() != parent:
             os._exit(1)
     else:
-        threading.Thread(target=_follow_parent, daemon=True).start()
+        threading.Thread(target=follow_parent, daemon=True).start()
 
 
-def _follow_parent() -> None:
+def follow_parent() -> None:
     """Die with the process that is served: the kernel knows the fork server as our parent."""
     served = multiprocessing.parent_process()
     if served is not None:
