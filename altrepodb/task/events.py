@@ -10,8 +10,9 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from altrepodb.db.database import Database
+from altrepodb.db.database import Columns, Database
 from altrepodb.errors import SourceError, TemporaryError
 from altrepodb.rpm.package_file import printable
 from altrepodb.task.files import text
@@ -29,7 +30,7 @@ _MOVING_S = 600.0
 """How long a task may be in neither place, while it is moved to the archive."""
 
 _SETTLED_STATES = frozenset({"DONE", "FAILED", "NEW", "TESTED", "EPERM"})
-_DELETED = "DELETED"
+_DELETED, _DELETED_MESSAGE = "DELETED", "task deleted"
 _TS_RESOLUTION_S = 1.0
 
 _STATES = """
@@ -134,7 +135,21 @@ def store_deletion(task_id: int, deletion: Deletion, database: Database) -> dict
     changed = int(time.time()) if deletion.time is None else deletion.time
     if (states and states[0][0] == _DELETED) or (_DELETED, changed) in states:
         return {}
-    row = (changed, task_id, _DELETED, "", [], 0, 0, 0, 0, "task deleted", "", 0, [])
+    row: tuple[Any, ...] = (
+        changed,
+        task_id,
+        _DELETED,
+        "",
+        [],
+        0,
+        0,
+        0,
+        0,
+        _DELETED_MESSAGE,
+        "",
+        0,
+        [],
+    )
     columns = {name: [value] for name, value in zip(STATE_COLUMNS, row, strict=True)}
     return {"TaskStates": database.insert("TaskStates", columns)}
 
@@ -158,7 +173,7 @@ def store_decision(decision: Decision, database: Database) -> dict[str, int]:
     # Readers take the newest row by a time of insertion in whole seconds.
     if any(is_fresh for *_, is_fresh in stored):
         time.sleep(_TS_RESOLUTION_S)
-    columns = {
+    columns: Columns = {
         "task_id": [approval.task_id],
         "subtask_id": [approval.subtask_id],
         "tapp_type": [approval.kind],
