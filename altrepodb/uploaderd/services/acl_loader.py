@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from altrepodb.logger import printable
 from altrepodb.uploaderd.json_settings import JsonObject
 from altrepodb.uploaderd.service_type import Message, ServiceType, Work
 from altrepodb.uploaderd.services.routing import malformed_is_dropped, rest_of_key
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from altrepodb.sources.acl import AclSummary
 
 __all__ = ["SERVICE"]
+
+_SHOWN_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +40,8 @@ def accept(message: Message, settings: AclLoaderSettings) -> Work:
     rest_of_key(message, settings.routing_key_pattern)
     with malformed_is_dropped():
         record = parse_event(message.body)
-    subject = (record.branch, record.subject)
-    return Work(f"{record.subject} of {record.branch}", record, exclusive=subject)
+    subject = printable(f"{record.subject} of {record.branch}"[:_SHOWN_CHARACTERS])
+    return Work(subject, record, exclusive=(record.branch, record.subject))
 
 
 def load(work: Work, settings: AclLoaderSettings, database: Database) -> AclSummary:
