@@ -49,7 +49,7 @@ def default_workers() -> int:
 def _start_worker(parent: int) -> None:
     """A worker leaves signals to its parent and dies with it, also when that is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _leave_sigterm_to(parent)
     gc.freeze()
     gc.set_threshold(_GARBAGE_THRESHOLD)
     if parent:
@@ -58,6 +58,26 @@ def _start_worker(parent: int) -> None:
             os._exit(1)
     else:
         threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _leave_sigterm_to(parent: int) -> None:
+    """Let SIGTERM end this process only when the process that it serves has sent it.
+
+    A service manager may send it to a whole group of processes at once, while that one means to
+    finish its load; the pool itself sends it to the other workers when one has died.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    # A signal that is ignored, as a parent may have left it, would not even be waited for.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    served = multiprocessing.parent_process()
+    sender = parent or (served.pid if served is not None else 0)
+    threading.Thread(target=_await_sigterm, args=(sender,), daemon=True).start()
+
+
+def _await_sigterm(sender: int | None) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != sender:
+        pass
+    os._exit(128 + signal.SIGTERM)
 
 
 def _follow_parent() -> None:

@@ -54,6 +54,13 @@ def touch(path: Path) -> Path:
     return path
 
 
+def hold_on(seconds: float) -> None:
+    """Either the death of this process, or a time that no test waits for."""
+    if not seconds:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(seconds)
+
+
 def kill_yourself(_: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -89,6 +96,15 @@ def pool(request: pytest.FixtureRequest) -> Iterator[WorkerPool]:
             assert sys.modules["chdb"] is chdb
         with worker_pool(2) as workers:
             yield workers
+
+
+def test_sigterm_of_others_is_left_to_the_parent(pool: WorkerPool) -> None:
+    """As when a service manager ends a whole control group: the load goes on."""
+    started = pool.map(sleep_and_tell, [0.0] * 8)
+    workers = {str(process) for process in started}
+    results = pool.map(sleep_and_tell, [0.3] * 4)
+    subprocess.run(["kill", "-TERM", *workers], check=True)
+    assert {str(process) for process in results} <= workers
 
 
 def test_results_are_in_order(pool: WorkerPool) -> None:
@@ -178,6 +194,13 @@ def test_killed_worker(tmp_path: Path) -> None:
             list(workers.map(kill_yourself, range(3)))
         with pytest.raises(AltrepodbError, match="a worker process died"):
             list(workers.map(slow_square, range(3)))
+
+
+def test_other_workers_end_when_one_dies() -> None:
+    started = time.monotonic()
+    with worker_pool(2) as workers, pytest.raises(AltrepodbError, match="a worker process died"):
+        list(workers.map(hold_on, [60.0, 0.0]))
+    assert time.monotonic() - started < 30
 
 
 def test_workers_are_gone_after_the_block() -> None:
