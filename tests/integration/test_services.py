@@ -18,10 +18,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from altrepodb.config import DatabaseSettings
 from altrepodb.db.database import Database, Row
+from altrepodb.db.lock import FileLock
 from altrepodb.errors import (
     AlreadyLoadedError,
     DatabaseUnavailableError,
+    LockHeldError,
     SourceError,
     TemporaryError,
 )
@@ -477,6 +480,20 @@ def test_watch(site: HttpSite, tmp_path: Path, database: Database) -> None:
     assert (again.result, again.inserted) == ("uptodate", {})
     rows = database.query("SELECT pkg_name, toUnixTimestamp(date_update) FROM PackagesWatch")
     assert rows == [("nano", MOMENT)]
+
+
+def test_job_that_a_command_does_already(
+    site: HttpSite, tmp_path: Path, database: Database
+) -> None:
+    """The lock is that of the command for this database; the message waits."""
+    site.add("/w", Answer(b"", last_modified=MODIFIED))
+    service = job("watch_loader", site.url("/w"), tmp_path)
+    settings = DatabaseSettings(dbname=database.name, embedded=tmp_path / "database")
+    (tmp_path / "state").mkdir()
+    lock = FileLock(tmp_path / "state" / f"watch_loader.{settings.key}.lock", 0)
+    with lock, pytest.raises(LockHeldError):
+        service.receive(database, "watch.load", {})
+    assert site.paths() == []
 
 
 def test_repocop(site: HttpSite, tmp_path: Path, database: Database) -> None:
