@@ -1,13 +1,12 @@
 """An rpm package file: lead, signature header, main header; the payload is left for later.
 
 Only the header region is read, of a file or of any other source of bytes, such as a file in an
-image. A package file is the lead (96 bytes), the signature header,
-padding to a multiple of 8, the main header, and the payload up to the end of the file.
+image. A package file is the lead (96 bytes), the signature header, padding to a multiple of 8,
+the main header, and the payload up to the end of the file.
 """
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -27,8 +26,10 @@ from altrepodb.rpm.header import (
     parse_header,
 )
 
-__all__ = ["PackageFile", "open_package", "printable", "read_package"]
+__all__ = ["PackageFile", "open_package", "package_arch", "printable", "read_package"]
 
+_AREPO_PREFIX = b"i586-"
+_AREPO_ARCH = b"x86_64-i586"
 _LEAD_BYTES = 96
 _LEAD_MAGIC = b"\xed\xab\xee\xdb"
 _SIGNATURE_TYPE_HEADER = 5
@@ -41,6 +42,13 @@ _MAX_GPG_BYTES = 16384
 def printable(path: str | bytes) -> str:
     """A path for a message: undecodable bytes are shown escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def package_arch(header: Header) -> bytes:
+    """The architecture of a package: ALT's 32-bit packages for x86_64 say theirs in the name."""
+    if header.string(tags.NAME).startswith(_AREPO_PREFIX):
+        return _AREPO_ARCH
+    return header.text_of_any_type(tags.ARCH)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,14 +73,7 @@ class PackageFile:
         Raises SourceError when it is no SHA-1 in hexadecimal.
         """
         header = self.header if tags.SIGNATURE_SHA1 in self.header else self.signature
-        text = header.string(tags.SIGNATURE_SHA1)
-        try:
-            digest = binascii.unhexlify(text)
-        except ValueError:
-            digest = b""
-        if text and len(digest) != 20:
-            raise SourceError(f"{self.name}: tag 269: {text[:60]!r} is no SHA-1")
-        return digest
+        return header.sha1(tags.SIGNATURE_SHA1)
 
     @property
     def signed_md5(self) -> bytes:
@@ -206,6 +207,7 @@ def read_package(source: ByteSource, path: bytes) -> PackageFile:
     """
 
     def read(count: int, offset: int) -> bytes:
-        return source.pread(max(0, min(count, source.size - offset)), offset)
+        available = max(0, source.size - offset)
+        return source.pread(min(count, available), offset) if available else b""
 
     return _read_headers(read, source.size, path, source.name)
