@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 
 from altrepodb.db.database import Database
 from altrepodb.db.mutations import delete_rows, wait_for_deletions
-from altrepodb.errors import AltrepodbError, DatabaseError, LockHeldError
+from altrepodb.errors import AltrepodbError, ConfigurationError, DatabaseError, LockHeldError
 
 __all__ = [
     "PackageSet",
@@ -27,6 +27,7 @@ __all__ = [
     "SetIdentity",
     "commit_package_set",
     "find_image_roots",
+    "find_midnight",
     "find_repository_roots",
     "settle_interrupted_loads",
 ]
@@ -39,6 +40,10 @@ _FOREIGN_INTENT_LIFE_S = 600
 _SET_TABLES = ("PackageSetName", "PackageSet", "last_packages_stage1", "StaticLastPackages")
 _IMAGE_TABLES = ("PackageSetName", "PackageSet", "ImagePackageSetName")
 
+_MIDNIGHT = """
+SELECT toUnixTimestamp(midnight), toString(toDate(midnight))
+FROM (SELECT toDateTime(concat({day:String}, ' 00:00:00')) AS midnight)
+"""
 _REPOSITORY_ROOTS = """
 SELECT pkgset_ruuid FROM PackageSetName
 WHERE pkgset_depth = 0 AND pkgset_nodename = {name:String}
@@ -127,6 +132,17 @@ class PackageSet:
     @property
     def uuids(self) -> list[UUID]:
         return [self.root.uuid, *(node.uuid for node in self.nodes)]
+
+
+def find_midnight(database: Database, day: str) -> int:
+    """When a day (``YYYY-MM-DD``) begins in the server's zone, in seconds since 1970 UTC.
+
+    Raises ConfigurationError for a day outside what the database can store.
+    """
+    ((midnight, stored_day),) = database.query(_MIDNIGHT, {"day": day})
+    if stored_day != day:
+        raise ConfigurationError(f"{day}: the database cannot store this day")
+    return int(midnight)
 
 
 def find_repository_roots(database: Database, name: str, date: int) -> list[UUID]:
