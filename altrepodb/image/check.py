@@ -39,13 +39,20 @@ class LeafCheck:
 
 
 def check_leaf(
-    database: Database, leaf: Leaf, branch: str, state: BaseState | None = None
+    database: Database,
+    leaf: Leaf,
+    branch: str,
+    state: BaseState | None = None,
+    has_files: bool = False,
 ) -> LeafCheck:
-    """Look a leaf's packages up; ``state`` is that of the branch when it is known already."""
+    """Look a leaf's packages up; ``state`` is that of the branch when it is known already.
+
+    ``has_files`` says that packages were looked for by files, so that none is one too few.
+    """
     packages = {package.hash: package for package in leaf.packages}
     check = LeafCheck(state=state)
     if not packages:
-        if leaf.further:
+        if has_files:
             check.problems.append(
                 f"branch mismatch: no file of {leaf.name} is in a package of {branch}"
             )
@@ -84,7 +91,7 @@ def _check_branch(
     if not matches:
         return
     best = matches[0]
-    logger.info("%s: newest states: %s has most, %d", leaf.name, best.name, best.packages)
+    logger.info("%s: of newest states %s has most, %d", leaf.name, best.name, best.packages)
     own = next((match.packages for match in matches if match.name == branch), 0)
     if best.packages > own:
         check.warnings.append(

@@ -61,9 +61,11 @@ class SquashfsContent:
 @dataclass(frozen=True, slots=True)
 class ImageContent:
     """``packages`` are those that the image brings along or has installed, None when an ISO
-    brings none; ``disc`` and ``squashfs`` are of an ISO, ``os_release`` is of a system."""
+    brings none; ``disc`` and ``squashfs`` are of an ISO, ``os_release`` is of a system; ``mtime``
+    is that of the image's file."""
 
     packages: tuple[InstalledPackage, ...] | None
+    mtime: int
     disc: DiscInfo | None = None
     os_release: bytes = b""
     squashfs: tuple[SquashfsContent, ...] = ()

@@ -64,9 +64,13 @@ ORDER BY number
 
 @dataclass(frozen=True, slots=True)
 class MatchedFiles:
-    """The packages of a file system, and the positions of files that none of them has."""
+    """The packages of a file system, and the positions of files that none of them has.
+
+    ``owners`` is the number of packages of the branch that have a file of that name and content.
+    """
 
     state: BaseState | None
+    owners: int
     packages: tuple[InstalledPackage, ...]
     orphans: list[int]
 
@@ -83,7 +87,7 @@ def match_files(
         owners = [pkg_hash for (pkg_hash,) in database.query(_FIND_OWNERS, {"branch": branch})]
         state = find_base_state(database, owners, branch)
         packages = _packages(database, squashfs, state, owners, arch) if state else ()
-        return MatchedFiles(state, packages, _orphans(database, packages))
+        return MatchedFiles(state, len(owners), packages, _orphans(database, packages))
 
 
 @contextmanager

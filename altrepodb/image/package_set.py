@@ -7,22 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from altrepodb.image.content import ImageContent
+from altrepodb.image.digests import ImageDigests
 from altrepodb.image.installed import InstalledPackage
 from altrepodb.image.options import ImageOptions
 from altrepodb.packages.package_sets import PackageSet, PackageSetNode
 
-__all__ = ["FileFacts", "Leaf", "image_package_set", "utc_text"]
-
-
-@dataclass(frozen=True, slots=True)
-class FileFacts:
-    """What is known of the image as a file. ``mtime`` is seconds since 1970 UTC."""
-
-    size: int
-    mtime: int
-    md5: bytes
-    sha256: bytes
-    gost12: bytes
+__all__ = ["Leaf", "image_package_set", "utc_text"]
 
 
 @dataclass(slots=True)
@@ -52,12 +42,14 @@ def utc_text(seconds: int) -> str:
 def image_package_set(
     options: ImageOptions,
     content: ImageContent,
-    facts: FileFacts,
+    digests: ImageDigests,
     leaves: Iterable[Leaf],
     date: int,
 ) -> PackageSet:
     """The nodes with their attributes in the order in which they are stored."""
-    root = PackageSetNode(0, options.edition, attributes=_root_attributes(options, content, facts))
+    root = PackageSetNode(
+        0, options.edition, attributes=_root_attributes(options, content, digests)
+    )
     image_class = options.type
     nodes = []
     for leaf in leaves:
@@ -73,7 +65,7 @@ def _common_attributes(type_: str, size: int, class_: str, branch: str) -> dict[
 
 
 def _root_attributes(
-    options: ImageOptions, content: ImageContent, facts: FileFacts
+    options: ImageOptions, content: ImageContent, digests: ImageDigests
 ) -> dict[str, str]:
     major, minor, sub = options.version
     own = {
@@ -91,26 +83,26 @@ def _root_attributes(
         "version_sub": str(sub),
         "image_type": options.type,
     }
-    common = _common_attributes(options.type, facts.size, options.type, options.branch)
-    return common | _found_attributes(content, facts) | own
+    common = _common_attributes(options.type, digests.size, options.type, options.branch)
+    return common | _found_attributes(content, digests) | own
 
 
-def _found_attributes(content: ImageContent, facts: FileFacts) -> dict[str, str]:
+def _found_attributes(content: ImageContent, digests: ImageDigests) -> dict[str, str]:
     """What was found in the image, and the digests of it."""
-    digests = {
-        "md5_cs": facts.md5.hex(),
-        "sha256_cs": facts.sha256.hex(),
-        "gost12_cs": facts.gost12.hex(),
+    checksums = {
+        "md5_cs": digests.md5.hex(),
+        "sha256_cs": digests.sha256.hex(),
+        "gost12_cs": digests.gost12.hex(),
     }
     disc = content.disc
     if disc is None:
         os_release = content.os_release.decode("utf-8", "surrogateescape")
-        return {"mtime": utc_text(facts.mtime), **digests, "osrelease": os_release}
+        return {"mtime": utc_text(content.mtime), **checksums, "osrelease": os_release}
     return {
         "arch": disc.arch,
         "date": disc.date,
         "info": disc.info,
         "commit": disc.commit,
         "isoinfo": disc.description,
-        **digests,
+        **checksums,
     }
