@@ -1,4 +1,4 @@
-"""Whether an image fits what the database knows: its packages, and the branch it is said to be of."""
+"""Whether an image fits the database: are its packages known, and is it of the branch given."""
 
 from __future__ import annotations
 

@@ -60,8 +60,9 @@ def image_digests(
 ) -> ImageDigests:
     """MD5, SHA-256 and GOST of an image; MD5, SHA-1, SHA-256 and BLAKE2b of each member.
 
-    Of the members in ``only_sha1`` nothing else is computed. Members are given as (offset, size) in bytes. Raises SourceError when the image does not hold
-    them or cannot be read, AltrepodbError when nothing here computes GOST or ``stop`` is set.
+    Of the members in ``only_sha1`` nothing else is computed. Members are given as (offset, size)
+    in bytes. Raises SourceError when the image does not hold them or cannot be read,
+    AltrepodbError when nothing here computes GOST or ``stop`` is set.
     """
     contents = {name: Extents(source, ranges, name) for name, ranges in members.items()}
     in_order = {name: ranges for name, ranges in members.items() if _is_in_order(ranges)}

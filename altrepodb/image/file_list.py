@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from altrepodb.image.content import FileList
 from altrepodb.image.squashfs import SquashfsTree
-from altrepodb.image.squashfs_digests import file_digests
+from altrepodb.image.squashfs_digests import file_md5s
 from altrepodb.image.tree import Entry, EntryType, Tree, read_file, walk
 
 __all__ = ["list_files"]
 
-MAX_FILES = 4_000_000
 _MAX_ACCOUNT_BYTES = 16 * 1024 * 1024
 _LARGEST_U16 = 0xFFFF
 _LARGEST_U32 = 0xFFFFFFFF
 _NO_DIGEST = bytes(16)
 
 
-def list_files(tree: SquashfsTree, jobs: int) -> FileList:
-    """Everything but directories, with the MD5 of each regular file, computed by ``jobs`` threads.
+def list_files(tree: SquashfsTree, jobs: int | None) -> FileList:
+    """Everything but directories, with the MD5 of each regular file, computed by ``jobs`` threads
+    (one per processor if None).
 
     Raises SourceError for damage.
     """
     found = [(path, entry) for path, entry in walk(tree) if entry.type is not EntryType.DIRECTORY]
-    digests = file_digests(tree, (entry for _, entry in found), jobs)
+    digests = file_md5s(tree, [entry for _, entry in found], jobs)
     users, groups = _read_accounts(tree, b"etc/passwd"), _read_accounts(tree, b"etc/group")
     files = FileList()
     for path, entry in found:

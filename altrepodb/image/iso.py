@@ -139,7 +139,7 @@ def _read_installed(member: Member, scratch_directory: Path | None) -> SquashfsC
     return SquashfsContent(member.name, member.size, member.mtime, packages)
 
 
-def _read_files(tree: IsoTree, member: Member, jobs: int) -> SquashfsContent:
+def _read_files(tree: IsoTree, member: Member, jobs: int | None) -> SquashfsContent:
     files = list_files(member.tree, jobs)
     listed = _read_package_list(tree, member.name)
     return SquashfsContent(member.name, member.size, member.mtime, files=files, listed=listed)

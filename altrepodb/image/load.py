@@ -39,7 +39,7 @@ logger = logging.getLogger("altrepodb.image")
 
 @dataclass(slots=True)
 class ImageSummary:
-    """What a load did; also the object that ``--json`` prints. Mappings are by part of the image."""
+    """What a load did; also the object that ``--json`` prints. Mappings are by leaf, or table."""
 
     image: str
     tag: str

@@ -14,8 +14,9 @@ ISO_TYPE = "iso"
 class ImageOptions:
     """One image. ``type`` is ``iso``, ``tar``, ``img`` or ``qcow``; ``date`` is ``YYYY-MM-DD``.
 
-    ``jobs`` is the number of threads that digest files of a squashfs; ``partition`` names the one
-    with the root file system; ``scratch_directory`` takes what cannot be read in place.
+    ``jobs`` is the number of threads that digest files of a squashfs, one per processor if None;
+    ``partition`` is the one with the root file system; ``scratch_directory`` takes what cannot be
+    read in place.
     """
 
     path: Path
@@ -32,7 +33,7 @@ class ImageOptions:
     platform: str = ""
     force: bool = False
     dry_run: bool = False
-    jobs: int = 2
+    jobs: int | None = None
     partition: int | None = None
     scratch_directory: Path | None = None
 

@@ -47,14 +47,12 @@ def image_package_set(
     date: int,
 ) -> PackageSet:
     """The nodes with their attributes in the order in which they are stored."""
-    root = PackageSetNode(
-        0, options.edition, attributes=_root_attributes(options, content, digests)
-    )
-    image_class = options.type
+    attributes = _root_attributes(options, content, digests)
+    root = PackageSetNode(0, options.edition, attributes=attributes)
     nodes = []
     for leaf in leaves:
         hashes = leaf.hashes
-        common = _common_attributes(leaf.type, len(hashes), image_class, options.branch)
+        common = _common_attributes(leaf.type, len(hashes), options.type, options.branch)
         attributes = common | leaf.attributes
         nodes.append(PackageSetNode(1, leaf.name, root.uuid, attributes, hashes))
     return PackageSet(root, nodes, date, options.tag)

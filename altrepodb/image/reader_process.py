@@ -102,7 +102,7 @@ def reader_process(
 ) -> Iterator[ReaderProcess]:
     """Run a generator in a child process that ends with the block; ``name`` is for messages."""
     can_fork = ENGINE_MODULE not in sys.modules
-    context = multiprocessing.get_context("fork" if can_fork else "forkserver")
+    context: Any = multiprocessing.get_context("fork" if can_fork else "forkserver")
     ours, theirs = context.Pipe(duplex=False)
     counter = Counter()
     parent = os.getpid() if can_fork else 0
