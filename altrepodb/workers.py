@@ -27,10 +27,19 @@ from typing import Any, TypeVar
 
 from altrepodb.errors import AltrepodbError
 
-__all__ = ["DEFAULT_WORKERS_LIMIT", "WorkerPool", "default_workers", "read_ahead", "worker_pool"]
+__all__ = [
+    "DEFAULT_WORKERS_LIMIT",
+    "ENGINE_MODULE",
+    "WorkerPool",
+    "default_workers",
+    "prepare_worker",
+    "read_ahead",
+    "worker_pool",
+]
 
 DEFAULT_WORKERS_LIMIT = 10
-_ENGINE_MODULE = "chdb"
+ENGINE_MODULE = "chdb"
+"""A process that has loaded it must not be forked."""
 _PR_SET_PDEATHSIG = 1
 _STOP_POLL_S = 0.1
 _LEAD_PER_WORKER = 8
@@ -46,8 +55,11 @@ def default_workers() -> int:
     return min(len(os.sched_getaffinity(0)), DEFAULT_WORKERS_LIMIT)
 
 
-def _start_worker(parent: int) -> None:
-    """A worker leaves signals to its parent and dies with it, also when that is killed."""
+def prepare_worker(parent: int) -> None:
+    """A worker leaves signals to its parent and dies with it, also when that is killed.
+
+    ``parent`` is the process that forked it, or 0 when a fork server did.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _leave_sigterm_to(parent)
     gc.freeze()
@@ -145,10 +157,10 @@ def _clear_error() -> Iterator[None]:
 @contextmanager
 def worker_pool(workers: int) -> Iterator[WorkerPool]:
     """Start ``workers`` processes; they end with the block, or with this process."""
-    can_fork = _ENGINE_MODULE not in sys.modules
+    can_fork = ENGINE_MODULE not in sys.modules
     context = multiprocessing.get_context("fork" if can_fork else "forkserver")
     parent = os.getpid() if can_fork else 0
-    executor = ProcessPoolExecutor(workers, context, _start_worker, (parent,))
+    executor = ProcessPoolExecutor(workers, context, prepare_worker, (parent,))
     try:
         # Submitting something is what makes the executor fork.
         executor.submit(os.getpid)
