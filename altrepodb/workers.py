@@ -29,8 +29,8 @@ from altrepodb.errors import AltrepodbError
 
 __all__ = [
     "DEFAULT_WORKERS_LIMIT",
-    "ENGINE_MODULE",
     "WorkerPool",
+    "can_fork",
     "default_workers",
     "prepare_worker",
     "read_ahead",
@@ -38,8 +38,7 @@ __all__ = [
 ]
 
 DEFAULT_WORKERS_LIMIT = 10
-ENGINE_MODULE = "chdb"
-"""A process that has loaded it must not be forked."""
+_ENGINE_MODULE = "chdb"
 _PR_SET_PDEATHSIG = 1
 _STOP_POLL_S = 0.1
 _LEAD_PER_WORKER = 8
@@ -53,6 +52,14 @@ Output = TypeVar("Output")
 def default_workers() -> int:
     """As many as there are processors for us, ten at most."""
     return min(len(os.sched_getaffinity(0)), DEFAULT_WORKERS_LIMIT)
+
+
+def can_fork() -> bool:
+    """Whether this process has no threads, whose locks a child would inherit as they are.
+
+    The engine has threads that Python does not know of.
+    """
+    return _ENGINE_MODULE not in sys.modules and threading.active_count() == 1
 
 
 def prepare_worker(parent: int) -> None:
@@ -157,9 +164,9 @@ def _clear_error() -> Iterator[None]:
 @contextmanager
 def worker_pool(workers: int) -> Iterator[WorkerPool]:
     """Start ``workers`` processes; they end with the block, or with this process."""
-    can_fork = ENGINE_MODULE not in sys.modules
-    context = multiprocessing.get_context("fork" if can_fork else "forkserver")
-    parent = os.getpid() if can_fork else 0
+    is_forked = can_fork()
+    context = multiprocessing.get_context("fork" if is_forked else "forkserver")
+    parent = os.getpid() if is_forked else 0
     executor = ProcessPoolExecutor(workers, context, prepare_worker, (parent,))
     try:
         # Submitting something is what makes the executor fork.

@@ -9,27 +9,25 @@ from typing import TYPE_CHECKING
 
 from altrepodb.cli.command import Command, dated_log_file, positive_integer, run_command
 from altrepodb.cli.image_options import (
-    EDITIONS,
     add_image_arguments,
     image_options,
     load_with,
 )
 from altrepodb.config import Settings
+from altrepodb.image.product import ROOT_FILE_SYSTEM
 
 if TYPE_CHECKING:
     from altrepodb.image.load import ImageSummary
 
 __all__ = ["COMMAND", "main"]
 
-_EDITIONS = (*EDITIONS, "cloud")
-_PLATFORMS = ("rpi4", "tegra", "baikalm", "tavolga", "bfk3", "mcom02", "hifive", "qemu")
-_TYPES = ("tar", "img", "qcow")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", type=Path, help="image file")
-    parser.add_argument("--type", required=True, choices=_TYPES, help="kind of image file")
-    add_image_arguments(parser, _EDITIONS, _PLATFORMS)
+    parser.add_argument(
+        "--type", required=True, choices=ROOT_FILE_SYSTEM.types, help="kind of image file"
+    )
+    add_image_arguments(parser, ROOT_FILE_SYSTEM)
     parser.add_argument("--flavor", default="", metavar="TEXT", help="flavour; may be empty")
     parser.add_argument(
         "--partition",

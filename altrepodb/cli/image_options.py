@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from altrepodb.cli.command import calendar_date, positive_integer
 from altrepodb.config import Settings
+from altrepodb.image.product import (
+    ARCHITECTURES,
+    RELEASES,
+    VARIANTS,
+    ImageKind,
+    is_architecture,
+    is_url,
+    parse_version,
+)
 
 if TYPE_CHECKING:
     from altrepodb.image.load import ImageSummary
     from altrepodb.image.options import ImageOptions
 
-__all__ = ["EDITIONS", "add_image_arguments", "add_jobs_option", "image_options", "load_with"]
-
-EDITIONS = (
-    "alt-server", "alt-server-v", "alt-education", "alt-workstation", "alt-kworkstation", "slinux",
-)  # fmt: skip
-_RELEASES = ("alpha", "beta", "rc", "release")
-_VARIANTS = ("install", "live", "rescue")
-_ARCHITECTURES = (
-    "i586", "x86_64", "aarch64", "ppc64le", "armh", "riscv64", "mipsel", "loongarch64",
-)  # fmt: skip
-_ELBRUS = re.compile(r"e2k(v[1-9])?")
-_VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,2}")
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+|www\.\S+|\S+@\S+")
+__all__ = ["add_image_arguments", "add_jobs_option", "image_options", "load_with"]
 
 
-def add_image_arguments(
-    parser: argparse.ArgumentParser, editions: Sequence[str], platforms: Sequence[str]
-) -> None:
+def add_image_arguments(parser: argparse.ArgumentParser, kind: ImageKind) -> None:
     """What describes the image, and how it is loaded."""
     product = parser.add_argument_group("product", "what the image is; together they are its tag")
-    product.add_argument("--edition", required=True, choices=editions, help="edition")
+    product.add_argument("--edition", required=True, choices=kind.editions, help="edition")
     product.add_argument(
         "--version",
         required=True,
@@ -43,17 +36,20 @@ def add_image_arguments(
         metavar="N[.N[.N]]",
         help="version of the image (-V prints the program's)",
     )
-    product.add_argument("--release", required=True, choices=_RELEASES, help="kind of release")
-    product.add_argument("--variant", required=True, choices=_VARIANTS, help="kind of image")
+    product.add_argument("--release", required=True, choices=RELEASES, help="kind of release")
+    product.add_argument("--variant", required=True, choices=VARIANTS, help="kind of image")
     product.add_argument(
-        "--platform", default="", choices=("", *platforms), help="hardware it is for; empty for any"
+        "--platform",
+        default="",
+        choices=("", *kind.platforms),
+        help="hardware it is for; empty for any",
     )
     product.add_argument(
         "--arch",
         required=True,
         type=_architecture,
         metavar="ARCH",
-        help=f"architecture: {', '.join(_ARCHITECTURES)} or an e2k",
+        help=f"architecture: {', '.join(ARCHITECTURES)} or an e2k",
     )
     product.add_argument("--branch", required=True, metavar="NAME", help="branch it is made of")
     image = parser.add_argument_group("image")
@@ -77,22 +73,21 @@ def add_image_arguments(
 
 
 def _version(text: str) -> tuple[int, int, int]:
-    """Argument type: up to three numbers with dots between them; missing ones are 0."""
-    if not _VERSION.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"expected N, N.N or N.N.N, got {text!r}")
-    major, minor, sub = [*map(int, text.split(".")), 0, 0][:3]
-    return major, minor, sub
+    """Argument type: the version of an image."""
+    try:
+        return parse_version(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _architecture(text: str) -> str:
-    if text not in _ARCHITECTURES and not _ELBRUS.fullmatch(text):
+    if not is_architecture(text):
         raise argparse.ArgumentTypeError(f"unknown architecture {text!r}")
     return text
 
 
 def _url(text: str) -> str:
-    """Argument type: whatever can be followed: with a scheme, ``www.host`` or ``user@host``."""
-    if not _URL.search(text):
+    if not is_url(text):
         raise argparse.ArgumentTypeError(f"expected a URL, got {text!r}")
     return text
 

@@ -9,25 +9,23 @@ from typing import TYPE_CHECKING
 
 from altrepodb.cli.command import Command, dated_log_file, run_command
 from altrepodb.cli.image_options import (
-    EDITIONS,
     add_image_arguments,
     add_jobs_option,
     image_options,
     load_with,
 )
 from altrepodb.config import Settings
+from altrepodb.image.product import DISC
 
 if TYPE_CHECKING:
     from altrepodb.image.load import ImageSummary
 
 __all__ = ["COMMAND", "main"]
 
-_PLATFORMS = ("baikalm",)
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", type=Path, help="ISO image")
-    add_image_arguments(parser, EDITIONS, _PLATFORMS)
+    add_image_arguments(parser, DISC)
     parser.add_argument("--flavor", default="", choices=("",), help="always empty")
     add_jobs_option(parser)
 

@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import resource
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,7 +19,7 @@ from multiprocessing.sharedctypes import RawValue
 from typing import Any, TypeVar
 
 from altrepodb.errors import AltrepodbError, SourceError
-from altrepodb.workers import ENGINE_MODULE, prepare_worker
+from altrepodb.workers import can_fork, prepare_worker
 
 __all__ = ["Counter", "ReaderLimits", "ReaderProcess", "reader_process"]
 
@@ -101,11 +100,11 @@ def reader_process(
     read: Read[Argument], argument: Argument, name: str, limits: ReaderLimits
 ) -> Iterator[ReaderProcess]:
     """Run a generator in a child process that ends with the block; ``name`` is for messages."""
-    can_fork = ENGINE_MODULE not in sys.modules
-    context: Any = multiprocessing.get_context("fork" if can_fork else "forkserver")
+    is_forked = can_fork()
+    context: Any = multiprocessing.get_context("fork" if is_forked else "forkserver")
     ours, theirs = context.Pipe(duplex=False)
     counter = Counter()
-    parent = os.getpid() if can_fork else 0
+    parent = os.getpid() if is_forked else 0
     arguments = (theirs, read, argument, counter, name, limits, parent)
     process = context.Process(target=_serve, args=arguments, name="reader", daemon=True)
     with ours:
