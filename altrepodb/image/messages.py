@@ -71,8 +71,8 @@ def read_request(body: Mapping[str, Any], kind: ImageKind, directory: Path) -> I
 def _path(text: str, directory: Path) -> Path:
     """A path that leads down from the directory as far as its words tell."""
     words = PurePosixPath(text)
-    if "\0" in text or ".." in words.parts or len(text) > _LONGEST_PATH:
-        raise SourceError("path: expected one without ..")
+    if not text.isprintable() or ".." in words.parts or len(text) > _LONGEST_PATH:
+        raise SourceError("path: expected a plain one without ..")
     path = directory / words
     if not path.is_relative_to(directory) or path == directory:
         raise SourceError("path: expected one below the directory of images")

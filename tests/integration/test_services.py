@@ -42,6 +42,7 @@ from tests.support.messages import (
     acl_change,
     approval,
     bug_change,
+    image_request,
     task_progress,
     task_state,
     withdrawal,
@@ -602,6 +603,33 @@ def test_spdx(tmp_path: Path, database: Database) -> None:
     service = job("spdx_loader", upstream.as_uri(), tmp_path, git_root=str(tmp_path / "copy"))
     assert service.receive(database, "spdx.load", {}).inserted == {"SPDXLicenses": 2}
     assert service.receive(database, "spdx.load", {}).inserted == {}
+
+
+# --- iso_loader, image_loader
+
+
+@pytest.mark.parametrize("name", ["iso", "image"])
+def test_image_that_is_none(name: str, tmp_path: Path, database: Database) -> None:
+    """Nothing outside of the directory is opened, wherever links lead; damage is an error."""
+    images = tmp_path / "images"
+    images.mkdir()
+    secret = tmp_path / "secret.img"
+    secret.write_bytes(bytes(4096))
+    (images / "file.img").symlink_to(secret)
+    (images / "directory").symlink_to(tmp_path)
+    (images / "round").symlink_to(images / "round")
+    (images / "zeros.img").write_bytes(bytes(65536))
+    os.mkfifo(images / "pipe.img")
+    service = Service(f"{name}_loader", {"image_dir": str(images)})
+    for path, words in (
+        ("file.img", "leads out of"), ("directory/secret.img", "leads out of"),
+        ("round", "round"), ("zeros.img", "zeros.img"), ("pipe.img", "pipe.img"), ("none.img", "none"),
+        ("zeros.img/x", "zeros"), ("x" * 300, "xxx"),
+    ):  # fmt: skip
+        with pytest.raises(SourceError, match=words) as caught:
+            service.receive(database, f"{name}.load", image_request(path=path, type="img"))
+        assert "\n" not in str(caught.value)
+    assert database.query("SELECT count() FROM PackageSetName") == [(0,)]
 
 
 def test_unexpected_keys_reach_no_loader(database: Database) -> None:

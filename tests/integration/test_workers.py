@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,13 @@ from pathlib import Path
 import pytest
 
 from altrepodb.errors import AltrepodbError, SourceError
-from altrepodb.workers import DEFAULT_WORKERS_LIMIT, WorkerPool, default_workers, worker_pool
+from altrepodb.workers import (
+    DEFAULT_WORKERS_LIMIT,
+    WorkerPool,
+    can_fork,
+    default_workers,
+    worker_pool,
+)
 from tests.support.loading import ROOT, environment, living_processes
 
 _TIMEOUT_S = 20.0
@@ -82,6 +89,28 @@ def has_engine(_: int) -> bool:
 
 def signals_ignored(_: int) -> bool:
     return signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+_is_marked = False
+
+
+def is_marked(_: int) -> bool:
+    return _is_marked
+
+
+def test_process_with_threads_is_not_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child would inherit their locks as they are; it is started anew instead."""
+    monkeypatch.setattr(sys.modules[__name__], "_is_marked", True)
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    try:
+        assert not can_fork()
+        with worker_pool(1) as workers:
+            assert list(workers.map(is_marked, [0])) == [False]
+    finally:
+        end.set()
+        thread.join()
 
 
 @pytest.fixture(scope="module", params=["fork", "engine loaded"])
