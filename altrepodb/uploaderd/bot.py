@@ -5,7 +5,7 @@ away it is kept and tried again; sending runs in a thread, so that heartbeats go
 broker is away the bot connects again, for ever.
 
 The configuration is an INI file with the sections TELEGRAM (token, chatid, api_url, pause) and AMQP
-(host, port, vhost, queue, queue_type, exchange, username, password, cacert, key, cert, heartbeat).
+(queue, queue_type, and the keys that the daemon's files have there too).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from altrepodb.uploaderd.broker import BROKER_ERRORS, connect, explain, reconnec
 from altrepodb.uploaderd.json_settings import JsonObject
 from altrepodb.uploaderd.notice_text import NoticeText, format_notice
 from altrepodb.uploaderd.service_manager import tell_service_manager
-from altrepodb.uploaderd.settings import AmqpSettings, QueueSettings
+from altrepodb.uploaderd.settings import AmqpSettings, read_amqp
 from altrepodb.uploaderd.telegram import TelegramSettings, Verdict, send_message
 
 __all__ = ["Bot", "BotSettings", "BotSummary", "read_bot_settings"]
@@ -63,7 +63,7 @@ def read_bot_settings(path: Path, environment: Mapping[str, str] = os.environ) -
     top = JsonObject(_sections(path), str(path))
     amqp, telegram = top.section("AMQP"), top.section("TELEGRAM")
     settings = BotSettings(_amqp(amqp), _telegram(telegram, environment.get(TOKEN_VARIABLE, "")))
-    for section in (top, amqp, telegram):
+    for section in (top, telegram):
         section.warn_about_unknown()
     for warning in top.problems.warnings:
         logger.warning("%s", warning)
@@ -94,28 +94,17 @@ def _given(section: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _amqp(section: JsonObject) -> AmqpSettings:
-    defaults = AmqpSettings()
-    certificates: dict[str, Any] = {key: section.text(key) for key in ("cacert", "key", "cert")}
-    for key, name in certificates.items():
-        if name and not Path(name).is_file():
-            section.complain(key, "a file that exists")
-        if name and key != "cacert" and not all(certificates.values()):
-            section.complain(key, "cacert, key and cert together")
-    return AmqpSettings(
-        host=section.text("host", defaults.host),
-        port=section.integer("port", defaults.port, low=1, high=65_535),
-        vhost=section.text("vhost", defaults.vhost),
-        queue=QueueSettings(
-            name=section.text("queue", "default"),
-            type=section.text("queue_type", "classic", choices=("classic", "quorum")),
-        ),
-        exchange=section.text("exchange", defaults.exchange),
-        username=section.text("username", defaults.username),
-        password=section.text("password", defaults.password),
-        **certificates,
+    """As the daemon reads it; only the queue is written in another way here."""
+    queue = {
+        "name": section.text("queue", "default"),
+        "type": section.text("queue_type", "classic"),
+    }
+    rest = {k: v for k, v in section.values.items() if k not in ("queue", "queue_type")}
+    whole = JsonObject({**rest, "queue": queue}, section.where, section.problems)
+    return replace(
+        read_amqp(whole, has_queue=True),
         product="ALTRepoDB",
         information="ALTRepo Notifier Telegram Bot",
-        heartbeat=section.integer("heartbeat", defaults.heartbeat, low=0, high=3600),
     )
 
 

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from altrepodb.uploaderd.broker import (
     explain,
 )
 from altrepodb.uploaderd.json_settings import JsonObject, read_object
-from altrepodb.uploaderd.settings import AmqpSettings
+from altrepodb.uploaderd.settings import AmqpSettings, read_amqp
 
 __all__ = ["SERVICES", "FireSettings", "Shot", "make_shot", "publish", "read_fire_settings"]
 
@@ -45,7 +45,9 @@ _TASK_STATES = (
     *("awaiting", "building", "committing", "deleted", "done", "eperm", "failed", "failing"),
     *("new", "pending", "postponed", "swept", "tested"),
 )
-_CONNECTION_KEYS = ("host", "vhost", "exchange", "username", "password", "cacert", "key", "cert")
+_CONNECTION_KEYS = (
+    *("host", "port", "vhost", "exchange", "username", "password", "cacert", "key", "cert"),
+)
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -92,30 +94,24 @@ def read_fire_settings(path: Path) -> FireSettings:
 
 
 def _connection(top: JsonObject, timeout_s: float) -> AmqpSettings:
-    texts: dict[str, Any] = {key: top.text(key) for key in _CONNECTION_KEYS}
+    """The keys of the connection, which stand beside the others; an empty value is none."""
+    values = {key: top.values[key] for key in _CONNECTION_KEYS if top.has(key)}
+    given = {key: value for key, value in values.items() if value != ""}
+    port = given.get("port")
+    if isinstance(port, str) and re.fullmatch("[0-9]{1,5}", port):
+        # As older files have it.
+        given["port"] = int(port)
+    section = JsonObject(given, top.where, top.problems)
     for key in ("host", "exchange"):
-        if not texts[key]:
-            top.problems.errors.append(f"{top.where}: {key}: expected a name, got nothing")
-    for key in ("cacert", "key", "cert"):
-        if texts[key] and not Path(texts[key]).is_file():
-            top.complain(key, "a file that exists")
-    return AmqpSettings(
-        **{**texts, "vhost": texts["vhost"] or "/"},
-        port=_port(top),
+        section.text(key, is_required=True)
+    return replace(
+        read_amqp(section, has_queue=False),
         information="ALTRepoDB amqpfire",
         # The connection ends before a heartbeat would be due.
         heartbeat=0,
         connection_timeout=timeout_s,
         blocked_timeout=timeout_s,
     )
-
-
-def _port(top: JsonObject) -> int:
-    """A number, or a text of digits as older files have it."""
-    value = top.values.get("port")
-    if isinstance(value, str) and re.fullmatch("[0-9]{1,5}", value):
-        top.values["port"] = int(value)
-    return top.integer("port", 5672, low=1, high=65_535)
 
 
 # --- messages

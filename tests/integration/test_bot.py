@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -308,7 +307,7 @@ def test_configuration(chat: Chat) -> None:
     token = read_bot_settings(configuration(chat), {"ALTREPOBOT_TOKEN": "other"}).telegram.token
     assert token == "other"
     assert TOKEN not in repr(settings)
-    assert replace(settings.amqp, heartbeat=60) == settings.amqp
+    assert settings.amqp.queue == QueueSettings(chat.queue, "quorum")
 
 
 @pytest.mark.parametrize(
@@ -317,7 +316,7 @@ def test_configuration(chat: Chat) -> None:
         ({"token": ""}, "TELEGRAM: token: expected a text, got nothing"),
         ({"chatid": ""}, "TELEGRAM: chatid: expected a text, got nothing"),
         ({"port": "many"}, "AMQP: port: expected a whole number"),
-        ({"queue_type": "stream"}, "AMQP: queue_type: expected one of classic, quorum"),
+        ({"queue_type": "stream"}, "AMQP: queue: type: expected one of classic, quorum"),
         ({"exchange": "\n[AMQP]"}, "not an INI file"),
     ],
 )

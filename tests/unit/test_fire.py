@@ -129,8 +129,8 @@ def test_defaults_are_those_of_old_files(write: Any) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"host": ""}, "host: expected a name"),
-        ({"exchange": ""}, "exchange: expected a name"),
+        ({"host": ""}, "host: expected a text, got nothing"),
+        ({"exchange": ""}, "exchange: expected a text, got nothing"),
         ({"port": "56x"}, "port: expected a whole number"),
         ({"port": 0}, "port: expected a whole number"),
         ({"cacert": "/nonexistent"}, "cacert: expected a file that exists"),
