@@ -196,6 +196,35 @@ def test_task_that_has_gone_on(
     assert len(states(database)) == 1
 
 
+def test_task_that_moves_away_while_it_is_read(
+    tasks: Service, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = compose(tasks)
+
+    def move_first(*arguments: Any) -> Any:
+        change.archive(root, Path(tasks.keys["tasks_archive_dir"]))
+        return load_tasks(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("altrepodb.task.load.load_tasks", move_first)
+        with pytest.raises(TemporaryError, match="moved while it was read"):
+            tasks.receive(database, "task.state", task_state("DONE"))
+    assert tasks.receive(database, "task.state", task_state("DONE")).loaded == 1
+
+
+def test_directory_that_cannot_be_looked_into(tasks: Service, database: Database) -> None:
+    unreadable = Service("task_loader", {**tasks.keys, "tasks_dir": "/" + "x" * 300})
+    with pytest.raises(TemporaryError, match="File name too long"):
+        unreadable.receive(database, "task.state", task_state("DONE"), time.time() - 3600)
+
+
+def test_task_without_a_state(tasks: Service, database: Database) -> None:
+    root = compose(tasks)
+    change.remove(root, "task/state")
+    with pytest.raises(SourceError, match="task/state"):
+        tasks.receive(database, "task.state", task_state("DONE"))
+
+
 def test_task_that_is_broken(tasks: Service, database: Database) -> None:
     root = compose(tasks)
     change.put(root, "task/id", b"5\n")
@@ -395,7 +424,7 @@ def test_repository(
 
 def test_repository_whose_directory_is_gone(tmp_path: Path, database: Database) -> None:
     (tmp_path / "latest").symlink_to(tmp_path / "2022" / "08" / "18")
-    for name in ("latest", "nowhere"):
+    for name in ("latest", "nowhere", "x" * 300):
         service = Service("repo_loader", {"repo_dirs": {"p10": str(tmp_path / name)}})
         with pytest.raises(SourceError):
             service.receive(database, "repo.load", {"branch": "p10", "date": "2022-08-18"})
@@ -623,7 +652,8 @@ def test_image_that_is_none(name: str, tmp_path: Path, database: Database) -> No
     service = Service(f"{name}_loader", {"image_dir": str(images)})
     for path, words in (
         ("file.img", "leads out of"), ("directory/secret.img", "leads out of"),
-        ("round", "round"), ("zeros.img", "zeros.img"), ("pipe.img", "pipe.img"), ("none.img", "none"),
+        ("round", "round"), ("zeros.img", "zeros.img"), ("pipe.img", "pipe.img"),
+        ("none.img", "none"),
         ("zeros.img/x", "zeros"), ("x" * 300, "xxx"),
     ):  # fmt: skip
         with pytest.raises(SourceError, match=words) as caught:

@@ -287,9 +287,21 @@ def test_keys_of_task_messages() -> None:
 def test_messages_that_are_stored_only(key: str) -> None:
     """Whatever they say, they ask for no load."""
     work = accepted(RECORDING_TASKS.accept(key, task_state("DONE", subtaskid=100)))
-    assert (work.arguments.event.is_load, work.merged) == (False, None)
+    assert (work.arguments.event.is_load, work.merged, work.published) == (False, None, None)
     assert work.arguments.event.progress.type == key.rpartition(".")[2]
     assert RECORDING_TASKS.accept(key, task_state(owner=None)) is None
+
+
+def test_who_is_told() -> None:
+    """Consumers of events expect what was loaded, not every step of a build."""
+    for key, body, is_told in (
+        ("task.state", task_state("TESTED"), True), ("task.state", task_state("PENDING"), False),
+        ("task.state", task_state("deleted"), True),
+        ("task.progress", task_progress("started"), False),
+        ("task.progress", task_progress(), True), ("task.subtask.approve", withdrawal(), True),
+    ):  # fmt: skip
+        work = accepted(RECORDING_TASKS.accept(key, body))
+        assert work.published == ({} if is_told else None)
 
 
 # --- repo_loader
@@ -329,7 +341,8 @@ def test_repository_of_a_branch_and_day() -> None:
         ({"date": v}, "date")
         for v in (
             None, "", "today", "2022-02-30", "2022-13-01", "20220811", "22-08-11", "0000-01-01",
-            "2022-08-11 ", "2022-08-11T00:00", "+022-08-11", "２０２２-08-11", 20220811, [],
+            "1969-12-31", "2107-01-01", "2022-08-11 ", "2022-08-11T00:00", "+022-08-11",
+            "２０２２-08-11", 20220811, [],
             "2022-08-" + "1" * 5000,
         )
     ],
