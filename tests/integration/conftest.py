@@ -10,6 +10,7 @@ import pytest
 
 from altrepodb.db.database import Database
 from altrepodb.db.embedded import open_embedded
+from tests.support.alt_images import load_branches
 
 _NAME = "repodb"
 _WAIT_S = 10.0
@@ -38,3 +39,11 @@ def empty_database(tmp_path: Path) -> Iterator[Database]:
     """A database without any table."""
     with open_embedded(tmp_path / "empty", _NAME, with_schema=False) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def branches_template(schema_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A closed database with the branches that the images of tests are made of."""
+    work = tmp_path_factory.mktemp("branches")
+    load_branches(schema_template, work / "database", work)
+    return work / "database"
