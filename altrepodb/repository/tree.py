@@ -112,7 +112,9 @@ def read_tree(root: Path, accept_bad_checksums: bool = False) -> RepositoryTree:
     try:
         return _read_tree(root, accept_bad_checksums)
     except OSError as error:
-        raise SourceError(f"{printable(error.filename or os.fspath(root))}: {error.strerror}") from error
+        raise SourceError(
+            f"{printable(error.filename or os.fspath(root))}: {error.strerror}"
+        ) from error
 
 
 def _read_tree(root: Path, accept_bad_checksums: bool) -> RepositoryTree:

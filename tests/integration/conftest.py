@@ -10,6 +10,7 @@ import pytest
 
 from altrepodb.db.database import Database
 from altrepodb.db.embedded import open_embedded
+from tests.support.alt_images import load_branches
 from tests.support.rabbitmq import Broker, is_installed, running_broker
 
 _NAME = "repodb"
@@ -48,3 +49,11 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         pytest.skip("rabbitmq-server is not installed")
     with running_broker(tmp_path_factory.mktemp("broker")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def branches_template(schema_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A closed database with the branches that the images of tests are made of."""
+    work = tmp_path_factory.mktemp("branches")
+    load_branches(schema_template, work / "database", work)
+    return work / "database"

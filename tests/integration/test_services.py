@@ -32,9 +32,10 @@ from altrepodb.task import events
 from altrepodb.task.load import load_tasks
 from altrepodb.uploaderd.service_type import Drop
 from tests.support import task_changes as change
+from tests.support.alt_images import DATA, HELLO, IsoPlan, compose_iso
 from tests.support.http_server import Answer, HttpSite
 from tests.support.listing_pages import render
-from tests.support.loading import ROOT, FailingDatabase, Fault
+from tests.support.loading import ROOT, FailingDatabase, Fault, open_database_in
 from tests.support.messages import (
     APPROVAL_TIME,
     TASK_ID,
@@ -660,6 +661,24 @@ def test_image_that_is_none(name: str, tmp_path: Path, database: Database) -> No
             service.receive(database, f"{name}.load", image_request(path=path, type="img"))
         assert "\n" not in str(caught.value)
     assert database.query("SELECT count() FROM PackageSetName") == [(0,)]
+
+
+def test_disc(branches_template: Path, tmp_path: Path) -> None:
+    """A real one below the directory, behind a link within it; again it is loaded already."""
+    images = tmp_path / "images"
+    disc = compose_iso(images / "p10", IsoPlan(packages=[HELLO, DATA]))
+    (images / "latest.iso").symlink_to(disc)
+    shutil.copytree(branches_template, tmp_path / "database", symlinks=True)
+    service = Service("iso_loader", {"image_dir": str(images), "threads_count": 1})
+    body = image_request(path="latest.iso", edition="alt-workstation", version="10.0.1")
+    with open_database_in(tmp_path / "database") as database:
+        summary = service.receive(database, "iso.load", body)
+        assert (summary.image, summary.warnings) == (str(disc), 0)
+        tag = "p10:alt-workstation:::release.10.0.1:x86_64:install:iso"
+        with pytest.raises(AlreadyLoadedError, match=tag):
+            service.receive(database, "iso.load", {**body, "path": str(images / "latest.iso")})
+        roots = database.query("SELECT img_tag FROM ImagePackageSetName")
+        assert roots == [(tag,)]
 
 
 def test_unexpected_keys_reach_no_loader(database: Database) -> None:
