@@ -30,7 +30,11 @@ from altrepodb.errors import (
 )
 from altrepodb.task import events
 from altrepodb.task.load import load_tasks
+from altrepodb.uploaderd.log import LogSink
+from altrepodb.uploaderd.outcome import OutcomeKind
+from altrepodb.uploaderd.processes import spawn_context
 from altrepodb.uploaderd.service_type import Drop
+from altrepodb.uploaderd.worker import READY, WorkerStart, run_worker
 from tests.support import task_changes as change
 from tests.support.alt_images import DATA, HELLO, IsoPlan, compose_iso
 from tests.support.http_server import Answer, HttpSite
@@ -421,6 +425,40 @@ def test_repository(
     with pytest.raises(AlreadyLoadedError, match="sisyphus of 2022-08-18"):
         service.receive(database, "repo.load", {**body, "date": "2022-08-18"})
     assert len(database.query(f"{roots} WHERE pkgset_depth = 0")) == 1
+
+
+def test_worker_process_of_the_daemon(
+    repository: ComposedRepository, schema_template: Path, tmp_path: Path
+) -> None:
+    """It opens the database for each work, and each load has a pool of processes of its own."""
+    database = tmp_path / "database"
+    shutil.copytree(schema_template, database, symlinks=True)
+    service = Service("repo_loader", {"repo_dirs": {"a": str(repository.root), "b": "/nowhere"}})
+    settings = DatabaseSettings(dbname="repodb", embedded=database)
+    log = LogSink(None, to_syslog=False, level="ERROR")
+    start = WorkerStart(service.type, service.settings, settings, log, os.getpid())
+    context = spawn_context()
+    ours, theirs = context.Pipe()
+    process = context.Process(target=run_worker, args=(start, theirs))
+    process.start()
+    theirs.close()
+    try:
+        assert ours.recv() == READY
+        outcomes = []
+        for branch, day in (("a", "2022-08-18"), ("a", "2022-08-18"), ("b", "2022-08-18"),
+                            ("a", "2022-08-19")):  # fmt: skip
+            ours.send(service.accept("repo.load", {"branch": branch, "date": day}))
+            outcomes.append(ours.recv())
+    finally:
+        ours.close()
+        process.join(20)
+        process.kill()
+    done = OutcomeKind.DONE
+    assert [outcome.kind for outcome in outcomes] == [done, done, OutcomeKind.FAILED, done]
+    assert outcomes[1].reason == "a of 2022-08-18: already loaded"
+    with open_database_in(database) as opened:
+        roots = opened.query("SELECT count() FROM PackageSetName WHERE pkgset_depth = 0")
+    assert roots == [(2,)]
 
 
 def test_repository_whose_directory_is_gone(tmp_path: Path, database: Database) -> None:
