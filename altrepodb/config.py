@@ -28,6 +28,7 @@ what was found. A key that nothing reads is a warning, so that files of older ve
 from __future__ import annotations
 
 import configparser
+import hashlib
 import os
 import stat
 from collections.abc import Collection, Mapping
@@ -43,7 +44,9 @@ __all__ = [
     "Settings",
     "SourcesSettings",
     "load_settings",
+    "near_miss",
     "read_database",
+    "settings_text",
 ]
 
 ENVIRONMENT_PREFIX = "ALTREPODB_"
@@ -118,6 +121,14 @@ class DatabaseSettings:
             object.__setattr__(self, "dbname", dbname)
         if not self.port:
             object.__setattr__(self, "port", SECURE_PORT if self.secure else NATIVE_PORT)
+
+    @property
+    def key(self) -> str:
+        """What tells databases apart: host, port and name, or directory and name."""
+        if self.embedded is not None:
+            place = os.fsencode(self.embedded.absolute())
+            return f"embedded-{hashlib.sha256(place).hexdigest()[:12]}.{self.dbname}"
+        return f"{self.host}-{self.port}.{self.dbname}"
 
     def describe(self) -> str:
         """One phrase for the log, without the password."""
@@ -222,11 +233,12 @@ def read_database(values: Mapping[str, object], where: str) -> DatabaseSettings:
     """
     unknown = sorted(set(values) - set(_DATABASE_KEYS))
     if unknown:
-        raise ConfigurationError(f"{where}: {unknown[0]}: unknown key{_near(unknown[0])}")
+        raise ConfigurationError(f"{where}: {unknown[0]}: unknown key{near_miss(unknown[0])}")
     given = {}
     for key, value in values.items():
         if not isinstance(value, str | int):
-            raise ConfigurationError(f"{where}: {key}: expected a text or a number, got {value!r}")
+            got = type(value).__name__ if key == "password" else repr(value)
+            raise ConfigurationError(f"{where}: {key}: expected a text or a number, got {got}")
         given[key] = _Given(str(value), f"{where}: {key}", _FILE)
     return _database(given, True, os.environ, [])
 
@@ -263,7 +275,7 @@ def _read_file(path: Path, warnings: list[str]) -> dict[str, dict[str, _Given]]:
     """Known sections of an INI file; a section that is absent has the keys of [DEFAULT]."""
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string(_file_text(path), source=str(path))
+        parser.read_string(settings_text(path), source=str(path))
     except configparser.Error as error:
         # Without the line itself and without the cause: either may hold a password.
         raise ConfigurationError(f"{path}: {_syntax_error(error)}") from None
@@ -290,8 +302,11 @@ def _origin(parser: configparser.ConfigParser, section: str, key: str) -> str:
     return parser.default_section
 
 
-def _file_text(path: Path) -> str:
-    """The text of a configuration file; it must be a regular file of reasonable size."""
+def settings_text(path: Path) -> str:
+    """The text of a configuration file; it must be a regular file of reasonable size.
+
+    Raises ConfigurationError.
+    """
     try:
         with open(path, "rb", opener=_open_now) as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
@@ -331,20 +346,19 @@ def _warn_about_unknown(parser: configparser.ConfigParser, path: Path, warnings:
     every_key = {key for keys in _SECTIONS.values() for key in keys}
     for key in parser.defaults():
         if key not in every_key:
-            warnings.append(f"{path}: [DEFAULT] {key}: unknown key, ignored{_near(key)}")
+            warnings.append(f"{path}: [DEFAULT] {key}: unknown key, ignored{near_miss(key)}")
     for section in parser.sections():
         if section not in _SECTIONS:
-            warnings.append(
-                f"{path}: [{section}]: unknown section, ignored{_near(section.upper(), _SECTIONS)}"
-            )
+            hint = near_miss(section.upper(), _SECTIONS)
+            warnings.append(f"{path}: [{section}]: unknown section, ignored{hint}")
             continue
         for key in parser[section]:
             if key not in _SECTIONS[section] and key not in parser.defaults():
-                hint = _near(key, _SECTIONS[section])
+                hint = near_miss(key, _SECTIONS[section])
                 warnings.append(f"{path}: [{section}] {key}: unknown key, ignored{hint}")
 
 
-def _near(word: str, words: Collection[str] | None = None) -> str:
+def near_miss(word: str, words: Collection[str] | None = None) -> str:
     """A hint at the word that may have been meant, or nothing."""
     from difflib import get_close_matches
 
@@ -450,7 +464,7 @@ def _password(values: _Values) -> str:
         raise ConfigurationError(f"{file.where}: expected no password beside it, got both")
     if file is not None and (password is None or file.rank > password.rank):
         try:
-            return _file_text(_path(file)).rstrip("\r\n")
+            return settings_text(_path(file)).rstrip("\r\n")
         except ConfigurationError as error:
             raise ConfigurationError(f"{file.where}: {error}") from error
     return password.text if password is not None else ""

@@ -27,19 +27,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from altrepodb import __version__
 from altrepodb.config import Settings, load_settings
-from altrepodb.errors import AltrepodbError, ConfigurationError, LockHeldError
+from altrepodb.errors import (
+    AltrepodbError,
+    ConfigurationError,
+    DatabaseUnavailableError,
+    LockHeldError,
+)
 from altrepodb.logger import configured, log_directory, printable
 from altrepodb.progress import Mode, set_mode
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+    from altrepodb.db import Database
 
 __all__ = [
     "Command",
@@ -82,7 +89,8 @@ class Command:
     ``add_arguments`` adds the command's own options; ``log_file`` names its log file from the
     arguments. ``has_database`` and ``has_config`` give it the database options and the INI file
     of ``-c``; ``long_version`` lets ``--version`` print the program's version, which the image
-    loaders use for the image's.
+    loaders use for the image's. A run that opened its database is recorded in the ledger there,
+    unless ``has_ledger`` is False or it was a dry run.
     """
 
     name: str
@@ -93,6 +101,7 @@ class Command:
     has_database: bool = True
     has_config: bool = True
     long_version: bool = True
+    has_ledger: bool = True
 
 
 @dataclass(frozen=True)
@@ -254,15 +263,19 @@ def _run(
     command: Command, arguments: argparse.Namespace, started: float, received: list[int]
 ) -> _Outcome:
     """Everything between the arguments and the exit code; whatever happens is an outcome."""
+    from altrepodb.db import kept_open
+
     try:
         has_settings = command.has_config or command.has_database
         settings = load_settings(_options(arguments)) if has_settings else Settings()
         with _logging(command, arguments, settings):
             _log_start(command, arguments, settings)
-            try:
-                outcome = _completed(command.run(arguments, settings))
-            except BaseException as error:
-                outcome = _failure(error, received)
+            with kept_open() as database_of:
+                try:
+                    outcome = _completed(command.run(arguments, settings))
+                except BaseException as error:
+                    outcome = _failure(error, received)
+                _record(command, arguments, outcome, started, database_of(settings.database))
             _log_error(outcome, arguments.debug)
             _log_end(outcome, time.monotonic() - started)
     except BaseException as error:
@@ -335,6 +348,46 @@ def _summary_fields(summary: DataclassInstance | None) -> dict[str, Any]:
         return {}
     names = (field.name for field in dataclasses.fields(summary))
     return {name: getattr(summary, name) for name in names if name not in _OWN_FIELDS}
+
+
+# --- the ledger
+
+
+def _record(
+    command: Command,
+    arguments: argparse.Namespace,
+    outcome: _Outcome,
+    started: float,
+    database: Database | None,
+) -> None:
+    """Write the run into the ledger of the database that it used, if it used one and may."""
+    if database is None or not command.has_ledger or getattr(arguments, "dry_run", False):
+        return
+    if isinstance(outcome.cause, DatabaseUnavailableError):
+        return
+    from altrepodb.db.ledger import LoaderRun, record_run, result_of
+
+    seconds = time.monotonic() - started
+    fields = _summary_fields(outcome.summary)
+    inserted, warnings = fields.get("inserted"), fields.get("warnings")
+    run = LoaderRun(
+        program=command.name,
+        started=time.time() - seconds,
+        seconds=seconds,
+        result=result_of(outcome.exit_code),
+        exit_code=outcome.exit_code,
+        subject=_masked_arguments(_own_arguments(command, arguments)),
+        inserted=inserted if isinstance(inserted, Mapping) else {},
+        warnings=warnings if isinstance(warnings, int) else 0,
+        error=outcome.error or "",
+    )
+    record_run(database, run)
+
+
+def _own_arguments(command: Command, arguments: argparse.Namespace) -> argparse.Namespace:
+    """The arguments that only this command has: what it was to work on."""
+    shared = vars(make_parser(replace(command, add_arguments=None)).parse_args([]))
+    return argparse.Namespace(**{k: v for k, v in vars(arguments).items() if k not in shared})
 
 
 # --- how it ended
@@ -538,7 +591,7 @@ def _signals() -> Iterator[list[int]]:
 
 
 def _masked_arguments(arguments: argparse.Namespace) -> str:
-    """Arguments that were given, for the log."""
+    """Arguments that were given, for the log and the ledger."""
     given = {
         key: _MASK if key == "password" else _without_password(str(value))
         for key, value in vars(arguments).items()

@@ -154,6 +154,8 @@ COMMAND = Command(
     description=_DESCRIPTION,
     run=_run,
     add_arguments=_add_arguments,
+    # What it does is recorded in SchemaMigrations, and status leaves no trace.
+    has_ledger=False,
 )
 
 

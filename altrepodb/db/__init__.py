@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from altrepodb.db.database import Columns, Database, Parameters, Row
@@ -10,10 +12,37 @@ from altrepodb.db.database import Columns, Database, Parameters, Row
 if TYPE_CHECKING:
     from altrepodb.config import DatabaseSettings
 
-__all__ = ["Columns", "Database", "Parameters", "Row", "open_database"]
+__all__ = ["Columns", "Database", "Parameters", "Row", "kept_open", "open_database"]
 
 EMBEDDED_WAIT_S = 30.0
 """How long to wait for another process to leave the embedded database."""
+
+
+_kept: ContextVar[_Kept | None] = ContextVar("kept databases", default=None)
+
+
+class _Kept:
+    """The databases that were opened inside ``kept_open``, by their settings."""
+
+    def __init__(self) -> None:
+        self.stack = ExitStack()
+        self.databases: dict[DatabaseSettings, Database] = {}
+
+
+@contextmanager
+def kept_open() -> Iterator[Callable[[DatabaseSettings], Database | None]]:
+    """Close the databases that are opened in the block at the end of the block, not before.
+
+    What a command has to say about its run goes into the database that it used, and opening an
+    embedded one again would cost more than some runs. Yields what finds an open database.
+    """
+    kept = _Kept()
+    with kept.stack:
+        token = _kept.set(kept)
+        try:
+            yield kept.databases.get
+        finally:
+            _kept.reset(token)
 
 
 def open_database(
@@ -23,6 +52,18 @@ def open_database(
 
     Raises DatabaseUnavailableError, LockHeldError, DatabaseError or ConfigurationError.
     """
+    kept = _kept.get()
+    return _opened(settings, wait_s) if kept is None else _shared(kept, settings, wait_s)
+
+
+@contextmanager
+def _shared(kept: _Kept, settings: DatabaseSettings, wait_s: float) -> Iterator[Database]:
+    if settings not in kept.databases:
+        kept.databases[settings] = kept.stack.enter_context(_opened(settings, wait_s))
+    yield kept.databases[settings]
+
+
+def _opened(settings: DatabaseSettings, wait_s: float) -> AbstractContextManager[Database]:
     if settings.embedded is None:
         from altrepodb.db.server import open_server
 

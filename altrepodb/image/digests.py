@@ -8,7 +8,7 @@ the interpreter's lock while they work; chunks are large, so that they seldom wa
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,16 +56,20 @@ def image_digests(
     source: ByteSource,
     members: Mapping[str, Sequence[Range]],
     stop: threading.Event | None = None,
+    only_sha1: Collection[str] = (),
 ) -> ImageDigests:
     """MD5, SHA-256 and GOST of an image; MD5, SHA-1, SHA-256 and BLAKE2b of each member.
 
-    Members are given as (offset, size) in bytes. Raises SourceError when the image does not hold
-    them or cannot be read, AltrepodbError when nothing here computes GOST or ``stop`` is set.
+    Of the members in ``only_sha1`` nothing else is computed. Members are given as (offset, size)
+    in bytes. Raises SourceError when the image does not hold them or cannot be read,
+    AltrepodbError when nothing here computes GOST or ``stop`` is set.
     """
     contents = {name: Extents(source, ranges, name) for name, ranges in members.items()}
     in_order = {name: ranges for name, ranges in members.items() if _is_in_order(ranges)}
     whole = Digester(("md5", "sha256"))
-    parts = {name: Digester(_MEMBER_DIGESTS) for name in members}
+    parts = {
+        name: Digester(("sha1",) if name in only_sha1 else _MEMBER_DIGESTS) for name in members
+    }
 
     def update_members(chunk: _Chunk) -> None:
         for name, piece in chunk.pieces:
@@ -95,7 +99,9 @@ def image_digests(
 
 @contextmanager
 def background_digests(
-    source: ByteSource, members: Mapping[str, Sequence[Range]]
+    source: ByteSource,
+    members: Mapping[str, Sequence[Range]],
+    only_sha1: Collection[str] = (),
 ) -> Iterator[Future[ImageDigests]]:
     """``image_digests`` beside what is done inside; take the result there.
 
@@ -104,7 +110,7 @@ def background_digests(
     stop = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         try:
-            yield pool.submit(image_digests, source, members, stop)
+            yield pool.submit(image_digests, source, members, stop, only_sha1)
         finally:
             stop.set()
 

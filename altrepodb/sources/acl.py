@@ -19,6 +19,7 @@ from urllib.parse import quote
 from altrepodb.db.database import Columns, Database
 from altrepodb.errors import SourceError
 from altrepodb.http import HttpLimits, Validators, check_url, decode_text, shown_url
+from altrepodb.json_values import is_text, moment_under, text_under
 from altrepodb.sources.listing import Listing, parse_listing
 from altrepodb.sources.run import (
     Findings,
@@ -28,7 +29,7 @@ from altrepodb.sources.run import (
     check_malformed,
 )
 from altrepodb.sources.state import check_not_shrunk
-from altrepodb.sources.zones import check_epoch, to_epoch
+from altrepodb.sources.zones import to_epoch
 
 __all__ = [
     "DEFAULT_URL",
@@ -71,10 +72,10 @@ SELECT count() FROM Acl
 WHERE acl_branch IN {branches:Array(String)}
     AND toUnixTimestamp(acl_date) IN {dates:Array(UInt32)}
 """
-_COUNT_EVENT = """
-SELECT count() FROM Acl
+_LISTS_OF_DATE = """
+SELECT acl_list FROM Acl
 WHERE acl_branch = {branch:String} AND acl_for = {subject:String}
-    AND acl_date = toDateTime({date:UInt32}) AND acl_list = {members:Array(String)}
+    AND acl_date = toDateTime({date:UInt32})
 """
 
 
@@ -337,34 +338,22 @@ def parse_event(body: Mapping[str, Any]) -> AclRecord:
     Raises SourceError, naming the key of the message.
     """
     members = body.get("new_owners")
-    if not isinstance(members, list) or not all(isinstance(word, str) for word in members):
+    if not isinstance(members, list) or not all(map(is_text, members)):
         raise SourceError("new_owners: expected an array of texts")
-    texts = {}
-    for key in ("target", "repo"):
-        value = body.get(key)
-        if not isinstance(value, str) or not value:
-            raise SourceError(f"{key}: expected a text")
-        texts[key] = value
-    date = _event_date(body.get("_timestamp"))
-    return AclRecord(date, texts["target"], texts["repo"], tuple(members))
+    return AclRecord(
+        date=moment_under(body, "_timestamp"),
+        subject=text_under(body, "target"),
+        branch=text_under(body, "repo"),
+        members=tuple(members),
+    )
 
 
-def _event_date(value: object) -> int:
-    try:
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise ValueError
-        return check_epoch(int(float(value)))
-    except (ValueError, OverflowError):
-        raise SourceError("_timestamp: expected seconds since 1970") from None
-
-
-def store_event(record: AclRecord, database: Database) -> int:
-    """Store one list unless the very row is there; returns the number of rows inserted."""
-    parameters = {
-        "branch": record.branch,
-        "subject": record.subject,
-        "date": record.date,
-        "members": list(record.members),
-    }
-    ((stored,),) = database.query(_COUNT_EVENT, parameters)
-    return 0 if stored else database.insert(_TABLE, _columns([record]))
+def store_event(record: AclRecord, database: Database) -> AclSummary:
+    """Store one list unless the very row is there, as it is when a message comes again."""
+    summary = AclSummary(fetched=1)
+    parameters = {"branch": record.branch, "subject": record.subject, "date": record.date}
+    stored = database.query(_LISTS_OF_DATE, parameters)
+    if not any(tuple(members) == record.members for (members,) in stored):
+        summary.inserted[_TABLE] = database.insert(_TABLE, _columns([record]))
+        summary.result = "loaded"
+    return summary

@@ -131,9 +131,13 @@ class BeehiveOptions(SourceOptions):
 
 @dataclass(slots=True)
 class BeehiveSummary(SourceSummary):
-    """``pairs`` says what became of each: loaded, uptodate, skipped, or failed and why."""
+    """``pairs`` says what became of each: loaded, uptodate, skipped, or failed and why.
+
+    ``is_curable`` tells that nothing but the site stood in the way of those that failed.
+    """
 
     pairs: dict[str, str] = field(default_factory=dict)
+    is_curable: bool = False
 
 
 class Build(NamedTuple):
@@ -215,9 +219,8 @@ def _conclude(summary: BeehiveSummary, failures: Sequence[AltrepodbError]) -> No
         first = failures[0]
         rest = len(failures) - 1
         summary.error = f"{first} (and {rest} more pairs failed)" if rest else str(first)
-        is_passing = len(failures) == len(summary.pairs) and all(
-            isinstance(error, TemporaryError) for error in failures
-        )
+        summary.is_curable = all(isinstance(error, TemporaryError) for error in failures)
+        is_passing = summary.is_curable and len(failures) == len(summary.pairs)
         summary.exit_code = TemporaryError.exit_code if is_passing else SourceError.exit_code
     elif set(summary.pairs.values()) == {"skipped"}:
         summary.error = "no state of any of the branches is in the database; load them first"

@@ -24,8 +24,8 @@ from zoneinfo import ZoneInfo
 from altrepodb.db.database import Columns, Database
 from altrepodb.errors import ConfigurationError, SourceError
 from altrepodb.http import HttpLimits, decode_text, shown_url
+from altrepodb.json_values import is_text
 from altrepodb.logger import printable
-from altrepodb.sources.json_values import is_text
 from altrepodb.sources.run import (
     Findings,
     SourceOptions,
@@ -46,6 +46,7 @@ __all__ = [
     "load_bug_message",
     "load_bugzilla",
     "parse_page",
+    "store_bug",
     "zone_shift",
 ]
 
@@ -102,15 +103,13 @@ ORDER BY bz_id, ts DESC
 LIMIT 1 BY bz_id
 LIMIT {count:UInt32}
 """
-_LATEST_BUG = """
+_STATES_SINCE = """
 SELECT
     bz_id, bz_status, bz_resolution, bz_severity, bz_priority, bz_product, bz_version,
     bz_platform, bz_component, bz_assignee, bz_reporter, bz_summary,
     toUnixTimestamp(bz_last_changed), bz_assignee_full, bz_reporter_full
 FROM Bugzilla
-WHERE bz_id = {bz_id:UInt32}
-ORDER BY ts DESC
-LIMIT 1
+WHERE bz_id = {bz_id:UInt32} AND bz_last_changed >= toDateTime({moment:UInt32})
 """
 
 
@@ -191,20 +190,25 @@ def _find_changes(run: SourceRun, url: str, options: BugzillaOptions) -> list[Bu
 def load_bug_message(
     key: str, message: Mapping[str, Any], options: BugzillaOptions, database: Database
 ) -> SourceSummary:
-    """Store the bug of a message, if it differs from its latest state.
-
-    ``key`` is the routing key behind its prefix; see ``bug_of_message``. Of the options only
-    ``dry_run`` matters. Raises SourceError and DatabaseError.
-    """
-    summary = SourceSummary(url=key, dry_run=options.dry_run)
+    """Store the bug of a message, if it has one; see ``bug_of_message`` and ``store_bug``."""
     bug = bug_of_message(key, message)
     if bug is None:
+        return SourceSummary(url=key, dry_run=options.dry_run)
+    return store_bug(bug, database, dry_run=options.dry_run)
+
+
+def store_bug(bug: Bug, database: Database, *, dry_run: bool = False) -> SourceSummary:
+    """Store a state of a bug, unless this one or a later one is there. Raises DatabaseError.
+
+    Readers take what was stored last for the latest state, so an older one must not follow.
+    """
+    summary = SourceSummary(url=f"bug {bug.bz_id}", fetched=1, dry_run=dry_run)
+    moment = bug.bz_last_changed
+    known = database.query(_STATES_SINCE, {"bz_id": bug.bz_id, "moment": moment})
+    if any(state == tuple(bug) or Bug(*state).bz_last_changed > moment for state in known):
         return summary
-    summary.fetched = 1
-    if tuple(bug) in database.query(_LATEST_BUG, {"bz_id": bug.bz_id}):
-        return summary
-    summary.would_insert = int(options.dry_run)
-    if not options.dry_run:
+    summary.would_insert = int(dry_run)
+    if not dry_run:
         summary.inserted[_TABLE] = database.insert(_TABLE, bug_columns([bug]))
         summary.result = "loaded"
     return summary

@@ -21,9 +21,9 @@ from typing import Any, BinaryIO, cast
 from altrepodb.db.database import Columns, Database
 from altrepodb.errors import SourceError
 from altrepodb.http import HttpLimits, shown_url
+from altrepodb.json_values import is_text
 from altrepodb.rpm.compression import iter_decompressed
 from altrepodb.sources.dated_file import DatedTable, load_dated_file
-from altrepodb.sources.json_values import is_text
 from altrepodb.sources.run import (
     Findings,
     SourceOptions,

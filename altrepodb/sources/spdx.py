@@ -34,8 +34,8 @@ from altrepodb.errors import (
     TemporaryError,
 )
 from altrepodb.http import shown_url
+from altrepodb.json_values import is_text
 from altrepodb.logger import printable
-from altrepodb.sources.json_values import is_text
 from altrepodb.sources.run import Findings, SourceOptions, SourceRun, SourceSummary
 from altrepodb.sources.state import check_not_shrunk
 

@@ -115,6 +115,9 @@ def _groups(options: TaskOptions, summary: TaskSummary) -> Iterator[list[ReadTas
         except AltrepodbError as error:
             _fail(options, summary, path, error)
             continue
+        if options.states is not None and read.task.state not in options.states:
+            summary.skipped += 1
+            continue
         _warn(summary, read.task)
         # Given twice, the second one has to find what the first one wrote.
         if any(other.task.id == read.task.id for other in group):

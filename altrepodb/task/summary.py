@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,7 @@ __all__ = ["TaskOptions", "TaskSummary"]
 
 @dataclass(frozen=True, slots=True)
 class TaskOptions:
-    """Which tasks to load and how."""
+    """Which tasks to load and how; those in other ``states`` are skipped, unless it is None."""
 
     paths: Sequence[Path]
     force: bool = False
@@ -21,6 +21,7 @@ class TaskOptions:
     flush_buffers: bool = False
     dump_json: bool = False
     dry_run: bool = False
+    states: Collection[str] | None = None
 
 
 @dataclass(slots=True)
@@ -30,6 +31,7 @@ class TaskSummary:
     tasks: int = 0
     loaded: int = 0
     unchanged: int = 0
+    skipped: int = 0
     packages: int = 0
     log_lines: int = 0
     inserted: dict[str, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Databases for tests: embedded, fresh for every test."""
+"""Databases for tests, embedded and fresh for every test, and one broker for all of them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 
 from altrepodb.db.database import Database
 from altrepodb.db.embedded import open_embedded
+from tests.support.alt_images import load_branches
+from tests.support.rabbitmq import Broker, is_installed, running_broker
 
 _NAME = "repodb"
 _WAIT_S = 10.0
@@ -38,3 +40,20 @@ def empty_database(tmp_path: Path) -> Iterator[Database]:
     """A database without any table."""
     with open_embedded(tmp_path / "empty", _NAME, with_schema=False) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker of this test process, with and without TLS. Names of queues must be unique."""
+    if not is_installed():
+        pytest.skip("rabbitmq-server is not installed")
+    with running_broker(tmp_path_factory.mktemp("broker")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def branches_template(schema_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A closed database with the branches that the images of tests are made of."""
+    work = tmp_path_factory.mktemp("branches")
+    load_branches(schema_template, work / "database", work)
+    return work / "database"

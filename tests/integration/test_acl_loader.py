@@ -401,15 +401,17 @@ def test_event_of_a_message(database: Database, acl: AclSite) -> None:
     }  # fmt: skip
     record = parse_event(body)
     assert record == AclRecord(1_678_904_400, "mutter", "sisyphus", ("petrova", "@gnome"))
-    assert (store_event(record, database), store_event(record, database)) == (1, 0)
+    assert store_event(record, database).inserted == {"Acl": 1}
+    assert store_event(record, database).inserted == {}
     assert parse_event({**body, "_timestamp": "1678904400"}) == record
-    assert store_event(parse_event({**body, "new_owners": []}), database) == 1
+    empty = parse_event({**body, "new_owners": []})
+    assert store_event(empty, database).inserted == {"Acl": 1}
     # The file is older than the event.
     assert acl.load(database).superseded == 1
     for key, value in (
         ("new_owners", "petrova"), ("new_owners", [1]), ("target", ""), ("repo", None),
         ("_timestamp", None), ("_timestamp", "nan"), ("_timestamp", -1), ("_timestamp", True),
-        ("_timestamp", 1e400),
+        ("_timestamp", 1e400), ("new_owners", ["\ud800"]), ("target", "\ud800"),
     ):  # fmt: skip
         with pytest.raises(SourceError, match=key):
             parse_event({**body, key: value})

@@ -219,7 +219,21 @@ def test_messages_are_stored_once(database: Database) -> None:
     assert receive(database) == 1
     assert receive(database) == 0
     assert receive(database, status="FIXED") == 1
-    assert receive(database) == 1
+    # The first one once more: each state has one row, whatever was delivered twice.
+    assert receive(database) == 0
+
+
+def test_message_that_comes_late(database: Database) -> None:
+    """An older state would be taken for the latest, as it would be stored last."""
+    later = {**message(status="CLOSED"), "_meta": {"time": "2023-03-15T07:20:31Z"}}
+    for content, inserted in ((later, 1), (message(), 0), (later, 0)):
+        summary = load_bug_message("comment.new", _comment(content), BugzillaOptions(), database)
+        assert summary.inserted.get("Bugzilla", 0) == inserted
+    assert [row[1] for row in rows(database)] == ["CLOSED"]
+
+
+def _comment(content: dict[str, Any]) -> dict[str, Any]:
+    return {**content, "payload": {"comment": content["payload"]}}
 
 
 def test_other_messages_store_nothing(database: Database) -> None:

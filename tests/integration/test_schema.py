@@ -29,7 +29,7 @@ from altrepodb.errors import ConfigurationError, DatabaseError
 CONTRACT: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "contract_2022.json").read_text(encoding="utf-8")
 )
-ALL_MIGRATIONS = ["0000_initial", "0001_current_api", "0002_uploader"]
+ALL_MIGRATIONS = ["0000_initial", "0001_current_api", "0002_uploader", "0003_ledger"]
 NEW_PACKAGE_COLUMNS = ["pkg_vcs", "pkg_pretrans", "pkg_posttrans"]
 
 

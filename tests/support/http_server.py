@@ -74,6 +74,7 @@ class Request:
     path: str
     query: str
     headers: Mapping[str, str]
+    body: bytes = b""
 
 
 class HttpSite:
@@ -153,11 +154,15 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._respond()
 
+    def do_POST(self) -> None:
+        self._respond()
+
     def _respond(self) -> None:
         parts = urlsplit(self.path)
         # Not parts.path: a path that begins with two slashes is to be seen as it came.
         path = self.path.partition("?")[0]
-        request = Request(self.command, path, parts.query, dict(self.headers.items()))
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        request = Request(self.command, path, parts.query, dict(self.headers.items()), body)
         answer = self.server.site.answer(request)
         time.sleep(answer.delay_s)
         if answer.fault == "reset":

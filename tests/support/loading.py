@@ -37,7 +37,7 @@ _COMMAND_TIMEOUT_S = 60
 _TABLES = """
 SELECT name, engine FROM system.tables
 WHERE database = currentDatabase() AND engine LIKE '%MergeTree'
-    AND name NOT IN ('LoadIntents', 'SchemaMigrations')
+    AND name NOT IN ('LoadIntents', 'LoaderRuns', 'SchemaMigrations')
 ORDER BY name
 """
 _NODES = """

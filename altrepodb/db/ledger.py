@@ -1,0 +1,84 @@
+"""The ledger: one row of LoaderRuns for each run of a command and each message of the daemon.
+
+It says what ran when, on which host, with which result. It is written last and never matters to
+the run itself: a row that cannot be written is a warning.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from altrepodb import __version__
+from altrepodb.db.database import Columns, Database
+from altrepodb.errors import AltrepodbError
+
+__all__ = ["LoaderRun", "record_run", "result_of"]
+
+logger = logging.getLogger(__name__)
+
+_TABLE = "LoaderRuns"
+_MAX_TEXT_CHARACTERS = 2000
+_MAX_UINT32 = 0xFFFFFFFF
+_RESULTS = {0: "done", 2: "misconfigured", 3: "already loaded", 75: "temporary failure"}
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderRun:
+    """One run. ``started`` is in seconds since 1970 UTC.
+
+    ``program`` is a command or a service, ``subject`` what it worked on. ``inserted`` has the
+    number of rows by table. ``routing_key`` and ``attempt`` (from 1) are those of a message; a
+    command has none.
+    """
+
+    program: str
+    started: float
+    seconds: float
+    result: str
+    exit_code: int = 0
+    subject: str = ""
+    routing_key: str = ""
+    attempt: int = 0
+    inserted: Mapping[str, int] = field(default_factory=dict)
+    warnings: int = 0
+    error: str = ""
+
+
+def result_of(exit_code: int) -> str:
+    """The word for an exit code in the column ``run_result``."""
+    return _RESULTS.get(exit_code, "failed" if exit_code < 128 else "interrupted")
+
+
+def record_run(database: Database, run: LoaderRun) -> bool:
+    """Write the row of a run; when that fails, warn and return False."""
+    try:
+        database.insert(_TABLE, _columns(run))
+    except AltrepodbError as error:
+        logger.warning("%s: this run is not recorded: %s", _TABLE, error)
+        return False
+    return True
+
+
+def _columns(run: LoaderRun) -> Columns:
+    """The row as a block. Texts are cut, so that one error cannot fill the table."""
+    counts = {table: rows for table, rows in run.inserted.items() if rows > 0}
+    return {
+        "run_program": [run.program],
+        "run_version": [__version__],
+        "run_host": [socket.gethostname()],
+        "run_started": [round(run.started * 1000)],
+        "run_seconds": [float(run.seconds)],
+        "run_result": [run.result],
+        "run_exit_code": [run.exit_code & 0xFF],
+        "run_subject": [run.subject[:_MAX_TEXT_CHARACTERS]],
+        "run_routing_key": [run.routing_key],
+        "run_attempt": [min(run.attempt, _MAX_UINT32)],
+        "run_tables": [list(counts)],
+        "run_table_rows": [list(counts.values())],
+        "run_rows": [sum(counts.values())],
+        "run_warnings": [min(run.warnings, _MAX_UINT32)],
+        "run_error": [run.error[:_MAX_TEXT_CHARACTERS]],
+    }

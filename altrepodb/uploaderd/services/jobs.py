@@ -1,0 +1,63 @@
+"""Services that a bare message sets going: it runs the whole job of a command.
+
+The body says nothing. Triggers that wait together are one run, and one that comes during a run
+causes another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from altrepodb.uploaderd.json_settings import JsonObject
+from altrepodb.uploaderd.service_type import Message, Work
+from altrepodb.uploaderd.services.routing import check_key
+
+if TYPE_CHECKING:
+    from altrepodb.sources.run import SourceOptions
+
+__all__ = ["JOB_KEYS", "JobSettings", "accept_trigger", "finish_job", "shared_options"]
+
+JOB_KEYS = frozenset({"routing_key", "timeout", "state_dir", "source_timezone"})
+"""What every job can be told; the last two are as in the loaders' own configuration."""
+
+_DEFAULT_TIMEOUT_S = 30.0
+_LONGEST_TIMEOUT_S = 86_400.0
+_NOWHERE = Path()
+
+
+Options = TypeVar("Options", bound="SourceOptions")
+
+
+@dataclass(frozen=True, slots=True)
+class JobSettings(Generic[Options]):
+    """The key that sets a job going, and what the job is told."""
+
+    routing_key: str
+    options: Options
+
+
+def shared_options(keys: JsonObject, url_key: str, default_url: str) -> Mapping[str, Any]:
+    """The values of SourceOptions by name."""
+    return {
+        "url": keys.text(url_key, default_url, may_be_empty=False),
+        "timeout_s": keys.number("timeout", _DEFAULT_TIMEOUT_S, low=0.1, high=_LONGEST_TIMEOUT_S),
+        "state_dir": keys.path("state_dir", _NOWHERE) if keys.has("state_dir") else None,
+        "source_timezone": keys.text("source_timezone") or None,
+    }
+
+
+def finish_job(keys: JsonObject, default_key: str, options: Options) -> JobSettings[Options]:
+    """The settings of a job when all that was read is sound. Raises ConfigurationError."""
+    routing_key = keys.text("routing_key", default_key, may_be_empty=False)
+    keys.finish()
+    options.check()
+    return JobSettings(routing_key, options)
+
+
+def accept_trigger(message: Message, settings: JobSettings[Any]) -> Work:
+    """One run of the job. Raises Drop for a message with another key."""
+    check_key(message, settings.routing_key)
+    return Work("whole job", exclusive="job", merged="job")
