@@ -12,7 +12,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["FileHandler", "SyslogHandler"]
+__all__ = ["FileHandler", "SharedFileHandler", "SyslogHandler"]
 
 
 class _ReportsOnce(logging.Handler):
@@ -48,6 +48,18 @@ class FileHandler(_ReportsOnce, logging.handlers.RotatingFileHandler):
 
     def close(self) -> None:
         # What a full disk did not take is tried again here, and was reported already.
+        with suppress(OSError):
+            super().close()
+
+
+class SharedFileHandler(_ReportsOnce, logging.handlers.WatchedFileHandler):
+    """A file that several processes append to, opened anew when it was moved away."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8", errors="backslashreplace")
+        self.sink = str(path)
+
+    def close(self) -> None:
         with suppress(OSError):
             super().close()
 

@@ -24,10 +24,10 @@ from altrepodb.progress import active_bar
 __all__ = ["configured", "log_directory", "printable"]
 
 ROOT = "altrepodb"
+SYSLOG_SOCKET = "/dev/log"
 
 _MAX_FILE_BYTES = 1 << 24
 _KEPT_FILES = 10
-_SYSLOG_SOCKET = "/dev/log"
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _CONSOLE_FORMAT = "%(asctime)s %(message)s"
 _SYSLOG_FORMAT = "%(levelname)-9s %(name)s %(message)s"
@@ -66,11 +66,13 @@ def configured(
     *,
     debug: bool = False,
     quiet: bool = False,
+    is_shared: bool = False,
 ) -> Iterator[None]:
     """Send the records of ``altrepodb`` and its children where the settings say.
 
     ``file`` is the log file, used when the settings ask for one; ``quiet`` keeps everything off
-    the console; ``debug`` raises all loggers of the program to DEBUG.
+    the console; ``debug`` raises all loggers of the program to DEBUG; ``is_shared`` is for a file
+    that several processes write and that somebody else rotates.
     """
     root = logging.getLogger(ROOT)
     before = root.handlers[:], root.level, root.propagate
@@ -79,7 +81,7 @@ def configured(
     root.setLevel(logging.DEBUG if debug else logging.INFO)
     try:
         with ExitStack() as stack:
-            for handler in _handlers(settings, file, quiet):
+            for handler in _handlers(settings, file, quiet, is_shared):
                 root.addHandler(handler)
                 stack.callback(handler.close)
             yield
@@ -127,7 +129,7 @@ class _ConsoleHandler(logging.Handler):
 
 
 def _handlers(
-    settings: LoggingSettings, file: Path | None, quiet: bool
+    settings: LoggingSettings, file: Path | None, quiet: bool, is_shared: bool
 ) -> Iterator[logging.Handler]:
     """The sinks that can be opened; the console tells about the others."""
     if settings.to_console and not quiet:
@@ -136,17 +138,21 @@ def _handlers(
         try:
             from altrepodb.log_sinks import SyslogHandler
 
-            handler = SyslogHandler(_SYSLOG_SOCKET, printable(settings.syslog_ident))
+            handler = SyslogHandler(SYSLOG_SOCKET, printable(settings.syslog_ident))
         except OSError as error:
-            _report_missing(_SYSLOG_SOCKET, error)
+            _report_missing(SYSLOG_SOCKET, error)
         else:
             yield _formatted(handler, _Formatter(_SYSLOG_FORMAT))
     if settings.to_file and file is not None:
         try:
             file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            from altrepodb.log_sinks import FileHandler
+            from altrepodb.log_sinks import FileHandler, SharedFileHandler
 
-            file_handler = FileHandler(file, _MAX_FILE_BYTES, _KEPT_FILES)
+            file_handler = (
+                SharedFileHandler(file)
+                if is_shared
+                else FileHandler(file, _MAX_FILE_BYTES, _KEPT_FILES)
+            )
         except OSError as error:
             _report_missing(file, error)
         else:

@@ -38,6 +38,7 @@ listeners.tcp.1 = 127.0.0.1:{port}
 loopback_users = none
 log.console = false
 log.file.level = info
+collect_statistics_interval = 100
 {further}"""
 _TLS_CONFIGURATION = """\
 listeners.ssl.1 = 127.0.0.1:{port}
@@ -49,8 +50,9 @@ ssl_options.fail_if_no_peer_cert = false
 ssl_options.versions.1 = tlsv1.3
 ssl_options.versions.2 = tlsv1.2
 """
-# How often the broker looks for consumers that hold a message for too long, in milliseconds.
-_ADVANCED = "[{rabbit,[{channel_tick_interval,1000}]}].\n"
+# How often the broker looks for consumers that hold a message for too long, and how often it
+# counts what is in its queues, in milliseconds.
+_ADVANCED = "[{rabbit,[{channel_tick_interval,1000},{quorum_tick_interval,100}]}].\n"
 
 
 @dataclass(frozen=True)

@@ -205,7 +205,7 @@ class TestSyslog:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
             server.bind(str(tmp_path / "log"))
             server.settimeout(5)
-            monkeypatch.setattr(module, "_SYSLOG_SOCKET", str(tmp_path / "log"))
+            monkeypatch.setattr(module, "SYSLOG_SOCKET", str(tmp_path / "log"))
             yield lambda: server.recv(4096).rstrip(b"\0").decode()
 
     def test_format(self, syslog):
@@ -215,7 +215,7 @@ class TestSyslog:
         assert syslog() == r"<28>loader: WARNING   altrepodb.test odd\nline"
 
     def test_absent(self, monkeypatch, capsys):
-        monkeypatch.setattr(module, "_SYSLOG_SOCKET", "/nonexistent/log")
+        monkeypatch.setattr(module, "SYSLOG_SOCKET", "/nonexistent/log")
         with configured(LoggingSettings(to_syslog=True)):
             LOG.info("goes on")
         first, second = capsys.readouterr().err.splitlines()
@@ -225,7 +225,7 @@ class TestSyslog:
     def test_goes_away(self, tmp_path, monkeypatch, capsys):
         server = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         server.bind(str(tmp_path / "log"))
-        monkeypatch.setattr(module, "_SYSLOG_SOCKET", str(tmp_path / "log"))
+        monkeypatch.setattr(module, "SYSLOG_SOCKET", str(tmp_path / "log"))
         with configured(LoggingSettings(to_console=False, to_syslog=True)):
             server.close()
             (tmp_path / "log").unlink()

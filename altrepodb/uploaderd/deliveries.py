@@ -1,0 +1,603 @@
+"""The messages that a service holds, and what is to be done with each of them.
+
+Nothing here knows the broker, processes or clocks that run by themselves: the service tells what
+happened (a delivery, the end of a load, a crash, a confirmed event, a lost channel), asks for the
+next job, and carries out the actions that have gathered. A message goes through these phases:
+
+    WAITING   -> WORKING -> SETTLING (an event or a dead letter is being published) -> SETTLED
+       ^            |
+       +-- RETRYING-+
+
+A tag belongs to the channel that brought it. When the channel is lost, what was handed out goes
+on, and the broker will deliver the messages again, flagged as redelivered: such a delivery is
+adopted by the message that it is, known by routing key and body. Messages of equal key and body
+are counted, so none of them stands for another. A settled message is remembered until the broker
+has shown that it saw the acknowledgement.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import count
+from typing import Any, Literal
+
+from altrepodb.errors import AltrepodbError, TemporaryError
+from altrepodb.uploaderd.notice import Notice, NoticeType, Severity
+from altrepodb.uploaderd.outcome import Outcome, OutcomeKind, outcome_of_error
+from altrepodb.uploaderd.receipt import read_body
+from altrepodb.uploaderd.service_type import Drop, Message, Work
+from altrepodb.uploaderd.settings import ServiceSettings
+
+__all__ = ["Action", "Deliveries", "Delivery", "Job", "Phase", "Publish", "Settle", "Tag"]
+
+_JITTER = 0.1
+_REMEMBERED_S = 3600.0
+_MAX_REMEMBERED = 1000
+_MAX_REASON_LENGTH = 512
+_MAX_PAYLOAD_BYTES = 64 << 10
+_NEVER = float("inf")
+
+Clock = Callable[[], float]
+Verdict = Literal["ack", "reject", "requeue"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A delivery tag and the number of the channel, counted by us, that it is valid on."""
+
+    channel: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message as the broker hands it out; ``count`` is how often it did so in vain before."""
+
+    tag: Tag
+    routing_key: str
+    body: bytes
+    redelivered: bool = False
+    count: int = 0
+    properties: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Tell the broker that it may forget a message, or must give it to somebody again."""
+
+    tag: Tag
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Publish with confirmation and report the end as ``published(number, ...)``.
+
+    ``headers`` are added to those of ``properties``; a dead letter must reach a queue.
+    """
+
+    number: int
+    exchange: str
+    routing_key: str
+    body: bytes
+    properties: Any
+    added: Mapping[str, Any]
+    headers: Mapping[str, Any]
+    is_dead_letter: bool
+
+
+Action = Settle | Publish | Notice
+
+
+class Phase(Enum):
+    """Where a message stands."""
+
+    WAITING = "waiting"
+    WORKING = "working"
+    RETRYING = "retrying"
+    SETTLING = "settling"
+    SETTLED = "settled"
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """One message; ``tag`` is None while the channel that brought it is gone."""
+
+    number: int
+    key: bytes
+    tag: Tag | None
+    routing_key: str
+    body: bytes
+    properties: Any
+    redelivered: bool
+    received: float
+    since: float
+    """Monotonic time of the receipt, or of the loss of the channel."""
+    phase: Phase = Phase.WAITING
+    work: Work | None = None
+    due: float = 0.0
+    failures: int = 0
+    crashes: int = 0
+    hindrances: int = 0
+    """Temporary failures, which count towards nothing."""
+    verdict: Verdict = "ack"
+    settled: int = 0
+    """How many messages had been settled with this one."""
+    waits_for_database: bool = False
+    given_up: str = ""
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt that is at work, or was last."""
+        return 1 + self.failures + self.crashes + self.hindrances
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Work for one worker, and the numbers of the messages that it does."""
+
+    work: Work
+    numbers: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Deliveries:
+    """All messages of one service; see the module.
+
+    ``clock`` is monotonic, ``wall_clock`` counts seconds since 1970 UTC.
+    """
+
+    settings: ServiceSettings
+    clock: Clock = time.monotonic
+    wall_clock: Clock = time.time
+    counters: Counter[str] = field(default_factory=Counter)
+    settled: int = 0
+    """Messages that the broker was told about so far."""
+    is_draining: bool = False
+    is_database_away: bool = False
+    hindrance: str = ""
+    """Why works fail for now, since the notice about it."""
+    _held: dict[int, _Held] = field(default_factory=dict)
+    _by_key: dict[bytes, list[_Held]] = field(default_factory=dict)
+    _exclusive: set[Hashable] = field(default_factory=set)
+    _actions: list[Action] = field(default_factory=list)
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    _last_requeue: float = -_NEVER
+
+    @property
+    def logger(self) -> logging.Logger:
+        """The log of the service."""
+        return logging.getLogger(f"altrepodb.{self.settings.name}")
+
+    def take_actions(self) -> list[Action]:
+        """What is to be done now, in this order."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    # --- what happens
+
+    def receive(self, delivery: Delivery) -> None:
+        """A message came."""
+        self.counters["received"] += 1
+        key = _digest(delivery)
+        if delivery.redelivered and self._adopt(key, delivery):
+            return
+        held = self._hold(key, delivery)
+        limit = self.settings.max_crash_count + self.settings.max_redeliver_count
+        if delivery.redelivered and delivery.count > limit:
+            reason = f"was interrupted {delivery.count} times"
+            self._give_up(held, reason, "CRITICAL", "given_up")
+        else:
+            self._accept(held)
+
+    def finish(self, job: Job, outcome: Outcome) -> None:
+        """A load ended."""
+        self._exclusive.discard(job.work.exclusive)
+        for held in self._of(job):
+            self._log_outcome(held, outcome)
+            match outcome.kind:
+                case OutcomeKind.DONE:
+                    self._done(held)
+                case OutcomeKind.MALFORMED:
+                    self._give_up(held, outcome.reason, "WARNING", "malformed")
+                case OutcomeKind.FAILED:
+                    self._failed(held, outcome.reason)
+                case OutcomeKind.DATABASE_AWAY:
+                    self._hindered(held, outcome.reason)
+                    self._wait_for_database(held)
+                case OutcomeKind.TEMPORARY:
+                    self._hindered(held, outcome.reason)
+        if outcome.kind is OutcomeKind.DONE:
+            self._end_hindrance()
+
+    def crash(self, job: Job, reason: str) -> None:
+        """The worker of a job died."""
+        self._exclusive.discard(job.work.exclusive)
+        self.counters["crashes"] += 1
+        for held in self._of(job):
+            held.crashes += 1
+            self.logger.error(
+                "%s %s: %s, attempt %d", held.routing_key, job.work.subject, reason, held.attempt
+            )
+            self._notify("WARNING", "SERVICE_WORKER_ERROR", reason, held)
+            if held.crashes > self.settings.max_crash_count:
+                self._give_up(held, reason, "CRITICAL", "given_up")
+            else:
+                self._retry(held, held.crashes)
+
+    def published(self, number: int, error: str = "") -> None:
+        """An event or a dead letter is with the broker, or cannot be put anywhere."""
+        held = self._held.get(number)
+        if held is None or held.phase is not Phase.SETTLING:
+            return
+        if not held.given_up:
+            self._settle(held, "ack")
+        elif error:
+            self.logger.error("%s: dead letter: %s", self.settings.dead_letter_exchange, error)
+            self._reject(held)
+        else:
+            self._settle(held, "ack")
+
+    def lose_channel(self) -> None:
+        """All tags are void; the broker will deliver again what is not settled."""
+        now = self.clock()
+        for held in self._held.values():
+            if held.tag is None:
+                continue
+            held.tag, held.since = None, now
+            if held.phase in (Phase.WAITING, Phase.RETRYING):
+                # It comes again with its body.
+                held.body, held.properties, held.work = b"", None, None
+        self._forget_old(now)
+
+    def confirm_settled(self, settled: int) -> None:
+        """The broker has seen the first ``settled`` of our acknowledgements."""
+        for held in list(self._held.values()):
+            is_seen = held.phase is Phase.SETTLED and held.tag is not None
+            if is_seen and held.settled <= settled:
+                self._forget(held)
+
+    def database_is_back(self) -> None:
+        """A probe was answered."""
+        self.is_database_away = False
+        now = self.clock()
+        for held in self._held.values():
+            if held.waits_for_database:
+                held.waits_for_database, held.due = False, now
+        self._end_hindrance()
+
+    # --- what can be done
+
+    def next_job(self) -> Job | None:
+        """The next work for a worker that is free, if there is any."""
+        if self.is_draining or self.is_database_away:
+            return None
+        now = self.clock()
+        for held in self._in_order():
+            if held.phase is Phase.RETRYING and held.due <= now:
+                held.phase = Phase.WAITING
+                if held.work is None:
+                    self._accept(held)
+            if held.phase is Phase.WAITING and held.work is not None:
+                work = held.work
+                if work.exclusive is None or work.exclusive not in self._exclusive:
+                    return self._hand_out(held, work)
+        return None
+
+    def next_due(self) -> float | None:
+        """Seconds until the next retry, or None."""
+        dues = [
+            held.due
+            for held in self._held.values()
+            if held.phase is Phase.RETRYING and held.tag is not None and held.due != _NEVER
+        ]
+        return max(0.0, min(dues) - self.clock()) if dues else None
+
+    def make_room(self) -> None:
+        """Give a message back when those that wait for a retry leave no room for others.
+
+        Only after a failure that counts, and rarely: each time costs one of the deliveries
+        after which a message is taken for poison.
+        """
+        retrying = [
+            held
+            for held in self._in_order()
+            if held.phase is Phase.RETRYING and not held.hindrances and held.due != _NEVER
+        ]
+        now = self.clock()
+        is_full = len(retrying) >= self.settings.prefetch_count
+        if is_full and now - self._last_requeue >= min(self.settings.retry_delays):
+            self._last_requeue = now
+            held = retrying[0]
+            assert held.tag is not None
+            self._actions.append(Settle(held.tag, "requeue"))
+            # It will be adopted, with its schedule.
+            held.tag, held.since, held.body, held.work = None, now, b"", None
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is at work and nothing is being published."""
+        return not any(
+            held.phase in (Phase.WORKING, Phase.SETTLING) for held in self._held.values()
+        )
+
+    def in_phase(self, phase: Phase) -> int:
+        """How many messages are in a phase."""
+        return sum(held.phase is phase for held in self._held.values())
+
+    def oldest_age(self) -> float:
+        """Seconds since the receipt of the oldest message that is not settled; 0 for none."""
+        now = self.wall_clock()
+        ages = [now - h.received for h in self._held.values() if h.phase is not Phase.SETTLED]
+        return max(ages, default=0.0)
+
+    def describe(self) -> list[str]:
+        """One line for each message that is not settled, for the log."""
+        now = self.wall_clock()
+        return [
+            f"{held.routing_key} {held.work.subject if held.work else '-'}: {held.phase.value},"
+            f" attempt {held.attempt}, received {now - held.received:.0f} s ago"
+            for held in self._held.values()
+            if held.phase is not Phase.SETTLED
+        ]
+
+    # --- receiving
+
+    def _hold(self, key: bytes, delivery: Delivery) -> _Held:
+        held = _Held(
+            number=next(self._numbers),
+            key=key,
+            tag=delivery.tag,
+            routing_key=delivery.routing_key,
+            body=delivery.body,
+            properties=delivery.properties,
+            redelivered=delivery.redelivered,
+            received=self.wall_clock(),
+            since=self.clock(),
+        )
+        self._held[held.number] = held
+        self._by_key.setdefault(key, []).append(held)
+        return held
+
+    def _adopt(self, key: bytes, delivery: Delivery) -> bool:
+        """Let the message that this delivery is have its new tag."""
+        lost = [held for held in self._by_key.get(key, ()) if held.tag is None]
+        if not lost:
+            return False
+        # A settled one comes last: its acknowledgement has most likely arrived.
+        held = min(lost, key=lambda one: (one.phase is Phase.SETTLED, one.number))
+        self.counters["adopted"] += 1
+        held.tag, held.since = delivery.tag, self.clock()
+        held.body, held.properties = delivery.body, delivery.properties
+        # Last in the order of arrival.
+        self._held[held.number] = self._held.pop(held.number)
+        if held.phase is Phase.SETTLED:
+            self._settle(held, held.verdict)
+        elif held.phase is Phase.WAITING:
+            self._accept(held)
+        self.logger.debug("%s: adopted, %s", held.routing_key, held.phase.value)
+        return True
+
+    def _accept(self, held: _Held) -> None:
+        """Ask the service what to do with a message."""
+        kind = self.settings.type
+        try:
+            message = Message(
+                held.routing_key, read_body(held.body), held.redelivered, held.received
+            )
+            held.work = kind.accept(message, self.settings.own)
+        except Drop as error:
+            self._refuse(held, error)
+            return
+        except TemporaryError as error:
+            self._hindered(held, str(error))
+            return
+        except Exception as error:
+            # A service that fails on a message must not fail on the next ones.
+            if not isinstance(error, AltrepodbError):
+                self.logger.exception("%s: defect", held.routing_key)
+            self._failed(held, outcome_of_error(error).reason)
+            return
+        if held.work is None:
+            self.counters["ignored"] += 1
+            self.logger.info("%s: ignored", held.routing_key)
+            self._settle(held, "ack")
+
+    def _refuse(self, held: _Held, error: Drop) -> None:
+        self.logger.warning("%s: malformed: %s", held.routing_key, error)
+        self._give_up(held, str(error), "WARNING", "malformed")
+
+    # --- handing out
+
+    def _in_order(self) -> list[_Held]:
+        return [held for held in self._held.values() if held.tag is not None]
+
+    def _hand_out(self, held: _Held, work: Work) -> Job:
+        group = [held] if work.merged is None else self._merged(work.merged)
+        newest = group[-1].work
+        assert newest is not None
+        for member in group:
+            member.phase = Phase.WORKING
+        if newest.exclusive is not None:
+            self._exclusive.add(newest.exclusive)
+        return Job(newest, tuple(member.number for member in group))
+
+    def _merged(self, key: Hashable) -> list[_Held]:
+        """All that wait and can be done by one call."""
+        return [
+            held
+            for held in self._in_order()
+            if held.phase in (Phase.WAITING, Phase.RETRYING)
+            and held.work is not None
+            and held.work.merged == key
+        ]
+
+    def _of(self, job: Job) -> list[_Held]:
+        return [self._held[number] for number in job.numbers]
+
+    # --- outcomes
+
+    def _done(self, held: _Held) -> None:
+        self.counters["done"] += 1
+        if not self.settings.publish_on_done:
+            self._settle(held, "ack")
+            return
+        assert held.work is not None
+        self._publish(held, self.settings.amqp.exchange, added=held.work.published)
+
+    def _failed(self, held: _Held, reason: str) -> None:
+        held.failures += 1
+        if self.is_draining:
+            # What a stop may have caused is judged after the next start.
+            self._retry(held, held.failures)
+            return
+        limit = self.settings.max_redeliver_count if self.settings.requeue_on_reject else 0
+        if held.failures > limit:
+            self._give_up(held, reason, "CRITICAL", "given_up")
+        else:
+            self._retry(held, held.failures)
+
+    def _hindered(self, held: _Held, reason: str) -> None:
+        held.hindrances += 1
+        self._retry(held, held.hindrances)
+        if not self.hindrance:
+            self.hindrance = reason
+            self._notify("WARNING", "SERVICE_WORKER_ERROR", reason, held)
+
+    def _end_hindrance(self) -> None:
+        if self.hindrance and not self.is_database_away:
+            message = f"works again; it was hindered by: {self.hindrance}"
+            self.hindrance = ""
+            self._actions.append(Notice(self.settings.name, "INFO", "MESSAGE", message))
+
+    def _wait_for_database(self, held: _Held) -> None:
+        self.is_database_away = held.waits_for_database = True
+        held.due = _NEVER
+
+    def _retry(self, held: _Held, attempts: int) -> None:
+        self.counters["retried"] += 1
+        delays = self.settings.retry_delays
+        delay = delays[min(attempts, len(delays)) - 1]
+        held.phase = Phase.RETRYING
+        held.due = self.clock() + delay * random.uniform(1 - _JITTER, 1 + _JITTER)
+        if held.tag is None:
+            held.body, held.properties, held.work = b"", None, None
+
+    def _give_up(self, held: _Held, reason: str, severity: Severity, counter: str) -> None:
+        self.counters[counter] += 1
+        held.given_up = reason
+        self._notify(severity, "SERVICE_WORKER_ERROR", reason, held)
+        if not self.settings.dead_letter_exchange:
+            self._reject(held)
+            return
+        headers = {
+            "x-altrepo-service": self.settings.name,
+            "x-altrepo-reason": reason[:_MAX_REASON_LENGTH],
+            "x-altrepo-attempt": held.attempt,
+            "x-altrepo-time": int(self.wall_clock()),
+            "x-altrepo-queue": self.settings.queue.name,
+        }
+        self._publish(held, self.settings.dead_letter_exchange, headers=headers)
+
+    def _reject(self, held: _Held) -> None:
+        """Without requeueing; the log may have the last copy."""
+        self.logger.error(
+            "%s: given up: %s; body: %s",
+            held.routing_key,
+            held.given_up,
+            held.body.decode("utf-8", "backslashreplace"),
+        )
+        self._settle(held, "reject")
+
+    def _publish(
+        self,
+        held: _Held,
+        exchange: str,
+        added: Mapping[str, Any] | None = None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> None:
+        held.phase = Phase.SETTLING
+        publish = Publish(
+            number=held.number,
+            exchange=exchange,
+            routing_key=held.routing_key,
+            body=held.body,
+            properties=held.properties,
+            added=added or {},
+            headers=headers or {},
+            is_dead_letter=bool(headers),
+        )
+        self._actions.append(publish)
+
+    def _settle(self, held: _Held, verdict: Verdict) -> None:
+        """The last step; without a tag it is taken when the message comes again."""
+        held.phase, held.verdict = Phase.SETTLED, verdict
+        held.body, held.properties, held.work = b"", None, None
+        if held.tag is not None:
+            self.settled += 1
+            held.settled = self.settled
+            self._actions.append(Settle(held.tag, verdict))
+
+    # --- remembering and telling
+
+    def _forget(self, held: _Held) -> None:
+        del self._held[held.number]
+        same = self._by_key[held.key]
+        same.remove(held)
+        if not same:
+            del self._by_key[held.key]
+
+    def _forget_old(self, now: float) -> None:
+        lost = [
+            held
+            for held in self._held.values()
+            if held.tag is None and held.phase not in (Phase.WORKING, Phase.SETTLING)
+        ]
+        lost.sort(key=lambda held: held.since)
+        surplus = len(lost) - _MAX_REMEMBERED
+        for index, held in enumerate(lost):
+            if index < surplus or now - held.since > _REMEMBERED_S:
+                self._forget(held)
+
+    def _log_outcome(self, held: _Held, outcome: Outcome) -> None:
+        subject = held.work.subject if held.work else "-"
+        level = logging.INFO if outcome.kind is OutcomeKind.DONE else logging.WARNING
+        remark = f": {outcome.reason}" if outcome.reason else ""
+        self.logger.log(
+            level,
+            "%s %s: %s, attempt %d, %.3f s%s",
+            held.routing_key,
+            subject,
+            outcome.kind.value,
+            held.attempt,
+            outcome.seconds,
+            remark,
+        )
+
+    def _notify(self, severity: Severity, kind: NoticeType, message: str, held: _Held) -> None:
+        payload = _payload(held.body)
+        self._actions.append(Notice(self.settings.name, severity, kind, message, payload))
+
+
+def _digest(delivery: Delivery) -> bytes:
+    digest = hashlib.sha256(delivery.routing_key.encode("utf-8", "surrogateescape"))
+    digest.update(b"\0")
+    digest.update(delivery.body)
+    return digest.digest()
+
+
+def _payload(body: bytes) -> Any:
+    """The body as a notice carries it: the object, or the beginning of the text."""
+    if len(body) <= _MAX_PAYLOAD_BYTES:
+        try:
+            return read_body(body)
+        except Drop:
+            pass
+    return body[:_MAX_PAYLOAD_BYTES].decode("utf-8", "replace")
