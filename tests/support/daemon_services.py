@@ -29,6 +29,7 @@ from altrepodb.cli.command import run_command
 from altrepodb.cli.uploaderd import daemon_command
 from altrepodb.db.database import Database
 from altrepodb.errors import DatabaseUnavailableError, SourceError, TemporaryError
+from altrepodb.uploaderd import consuming
 from altrepodb.uploaderd.json_settings import JsonObject
 from altrepodb.uploaderd.service_type import Drop, Message, ServiceType, Work
 from altrepodb.uploaderd.services import SERVICE_TYPES
@@ -122,6 +123,9 @@ def _write(journal: Path, word: str, number: object) -> None:
 
 _TEST = ServiceType("test_loader", frozenset({"journal"}), read_settings, accept, load)
 _OTHER = ServiceType("other_loader", frozenset({"journal"}), read_settings, accept, load)
+# Processes of the daemon import this module first, so that these hold in all of them.
+consuming.BINDING_RETRY_S = consuming.REFUSED_RETRY_S = 0.5
+
 TYPES: Mapping[str, ServiceType] = {**SERVICE_TYPES, _TEST.name: _TEST, _OTHER.name: _OTHER}
 
 
