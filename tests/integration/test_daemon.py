@@ -267,9 +267,11 @@ class TestCrashes:
             daemon.wait_for_line("start", 1, times=2)
             gate.touch()
             daemon.wait_until_empty()
-            assert daemon.lines("end", 2) == [f"end 2 {other}"]
+            (line,) = daemon.lines("end", 2)
+            assert line.startswith(f"end 2 {other} ")
             assert len(daemon.lines("start", 2)) == 1
-            assert daemon.lines("end", 1) != [f"end 1 {victim}"]
+            (line,) = daemon.lines("end", 1)
+            assert not line.startswith(f"end 1 {victim} ")
             assert len(daemon.processes("test_loader_worker")) == 2
 
     def test_a_message_that_always_crashes_is_given_up_and_others_are_loaded(

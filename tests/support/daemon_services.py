@@ -11,7 +11,8 @@ A message is an object with an ``id`` and any of
     insert      true: the id goes into the table Effects, unless it is there
     exclusive, merged    keys of the work
 
-and the journal, a file, gets a line ``start ID PID`` and a line ``end ID PID`` for every load.
+and the journal, a file, gets the lines ``start ID PID SECONDS`` and ``end ID PID SECONDS`` for
+every load; the seconds are those of the machine's monotonic clock.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def _wait_for(file: Path) -> None:
 
 
 def _write(journal: Path, word: str, number: object) -> None:
-    line = f"{word} {number} {os.getpid()}\n".encode()
+    line = f"{word} {number} {os.getpid()} {time.monotonic():.6f}\n".encode()
     descriptor = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         os.write(descriptor, line)
