@@ -9,6 +9,8 @@ from altrepodb.uploaderd.services import (
     acl_loader,
     beehive_loader,
     bugzilla_loader,
+    image_loader,
+    iso_loader,
     repo_loader,
     repocop_loader,
     spdx_loader,
@@ -25,9 +27,13 @@ SERVICE_TYPES: Mapping[str, ServiceType] = {
         acl_loader,
         beehive_loader,
         bugzilla_loader,
+        image_loader,
+        iso_loader,
         repocop_loader,
         watch_loader,
         repo_loader,
         spdx_loader,
+        iso_loader,
+        image_loader,
     )
 }
