@@ -14,7 +14,7 @@ DEBIAN_VENV := python3-venv
 # What the tests compare with, and what makes their servers and images.
 DEBIAN_TESTS := rpm python3-rpm createrepo-c clickhouse-server clickhouse-client xz-utils \
     rabbitmq-server openssl squashfs-tools xorriso genisoimage qemu-utils e2fsprogs fdisk \
-    xfsprogs btrfs-progs dosfstools mtools db5.3-util libgcrypt20
+    xfsprogs btrfs-progs dosfstools mtools db5.3-util libgcrypt20 systemd
 
 .PHONY: help install demo test lint bench fuzz clean debian-tests
 

@@ -365,11 +365,10 @@ def _record(
         return
     if isinstance(outcome.cause, DatabaseUnavailableError):
         return
-    from altrepodb.db.ledger import LoaderRun, record_run, result_of
+    from altrepodb.db.ledger import LoaderRun, record_run, result_of, summary_counts
 
     seconds = time.monotonic() - started
-    fields = _summary_fields(outcome.summary)
-    inserted, warnings = fields.get("inserted"), fields.get("warnings")
+    inserted, warnings = summary_counts(outcome.summary)
     run = LoaderRun(
         program=command.name,
         started=time.time() - seconds,
@@ -377,8 +376,8 @@ def _record(
         result=result_of(outcome.exit_code),
         exit_code=outcome.exit_code,
         subject=_masked_arguments(_own_arguments(command, arguments)),
-        inserted=inserted if isinstance(inserted, Mapping) else {},
-        warnings=warnings if isinstance(warnings, int) else 0,
+        inserted=inserted,
+        warnings=warnings,
         error=outcome.error or "",
     )
     record_run(database, run)

@@ -12,7 +12,7 @@ from altrepodb.config import Settings
 
 __all__ = ["COMMAND", "main"]
 
-_SERVICES = ("repo", "watch", "repocop", "beehive", "task")
+_SERVICES = ("repo", "watch", "repocop", "beehive", "spdx", "task")
 _DESCRIPTION = """\
 Send the message that starts a service of uploaderd. OK means that a queue has it.
 
@@ -20,6 +20,7 @@ Send the message that starts a service of uploaderd. OK means that a queue has i
   -s watch                 load the Watch list
   -s repocop               load the Repocop results
   -s beehive               load the Beehive results
+  -s spdx                  load the SPDX licence list
   -s task -p ID STATE      load a task again; the file has to name the exchange of tasks
 """
 

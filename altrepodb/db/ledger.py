@@ -15,7 +15,7 @@ from altrepodb import __version__
 from altrepodb.db.database import Columns, Database
 from altrepodb.errors import AltrepodbError
 
-__all__ = ["LoaderRun", "record_run", "result_of"]
+__all__ = ["LoaderRun", "record_run", "result_of", "summary_counts"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,16 @@ class LoaderRun:
 def result_of(exit_code: int) -> str:
     """The word for an exit code in the column ``run_result``."""
     return _RESULTS.get(exit_code, "failed" if exit_code < 128 else "interrupted")
+
+
+def summary_counts(summary: object) -> tuple[Mapping[str, int], int]:
+    """What a loader's summary says for the ledger: rows inserted by table, and warnings."""
+    inserted = getattr(summary, "inserted", None)
+    warnings = getattr(summary, "warnings", None)
+    return (
+        inserted if isinstance(inserted, Mapping) else {},
+        warnings if isinstance(warnings, int) else 0,
+    )
 
 
 def record_run(database: Database, run: LoaderRun) -> bool:

@@ -27,8 +27,8 @@ __all__ = ["Consumer"]
 
 _ACCESS_REFUSED = 403
 _RESOURCE_LOCKED = 405
-_REFUSED_RETRY_S = 60.0
-_BINDING_RETRY_S = 30.0
+REFUSED_RETRY_S = 60.0
+BINDING_RETRY_S = 30.0
 _LOGGED_AGAIN_S = 600.0
 _NOTICE_AFTER_S = 300.0
 _CLOSE_WAIT_S = 2.0
@@ -146,7 +146,7 @@ class Consumer:
                     await self._consume(connection, watch)
                 except _QueueRefusedError as error:
                     self._be_refused(error)
-                    await asyncio.wait({connection.lost}, timeout=_REFUSED_RETRY_S)
+                    await asyncio.wait({connection.lost}, timeout=REFUSED_RETRY_S)
                 except exceptions.AMQPChannelError as error:
                     # The connection may be good: a consumer time-out closes the channel only.
                     self._be_away(error)
@@ -234,27 +234,32 @@ class Consumer:
         Raises _QueueRefusedError.
         """
         queue = self._settings.queue
+        channel = await connection.channel()
         try:
-            channel = await connection.channel()
-            try:
-                await channel.call(
-                    "queue_declare",
-                    queue=queue.name,
-                    durable=queue.durable,
-                    exclusive=queue.exclusive,
-                    auto_delete=queue.auto_delete,
-                    arguments={"x-queue-type": queue.type},
-                )
-            except exceptions.ChannelClosedByBroker as error:
-                if error.reply_code != _ACCESS_REFUSED:
-                    raise
-                # Somebody else may have declared it.
-                channel = await connection.channel()
-                await channel.call("queue_declare", queue=queue.name, passive=True)
+            await channel.call(
+                "queue_declare",
+                queue=queue.name,
+                durable=queue.durable,
+                exclusive=queue.exclusive,
+                auto_delete=queue.auto_delete,
+                arguments={"x-queue-type": queue.type},
+            )
             channel.raw.close()
         except exceptions.ChannelClosedByBroker as error:
-            raise _QueueRefusedError(f"queue {queue.name}: {error.reply_text}") from error
+            # Somebody else may have declared it.
+            may_exist = error.reply_code == _ACCESS_REFUSED
+            if not may_exist or not await self._is_declared(connection):
+                raise _QueueRefusedError(f"queue {queue.name}: {error.reply_text}") from error
         await self._bind_all(connection)
+
+    async def _is_declared(self, connection: Connection) -> bool:
+        channel = await connection.channel()
+        try:
+            await channel.call("queue_declare", queue=self._settings.queue.name, passive=True)
+        except exceptions.ChannelClosedByBroker:
+            return False
+        channel.raw.close()
+        return True
 
     async def _bind_all(self, connection: Connection) -> None:
         """Bind, then unbind, in the order of the file; what is missing is tried again later."""
@@ -288,7 +293,7 @@ class Consumer:
     async def _watch_bindings(self, connection: Connection) -> None:
         """Try again to bind to exchanges that were missing."""
         while True:
-            await asyncio.sleep(_BINDING_RETRY_S)
+            await asyncio.sleep(BINDING_RETRY_S)
             missing, self._unbound = self._unbound, []
             for binding in missing:
                 if not await self._bind(connection, binding, "queue_bind"):

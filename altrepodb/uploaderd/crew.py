@@ -20,7 +20,7 @@ from altrepodb.uploaderd.log import LogSink
 from altrepodb.uploaderd.outcome import Outcome, OutcomeKind
 from altrepodb.uploaderd.processes import close_group, spawn_context
 from altrepodb.uploaderd.settings import ServiceSettings
-from altrepodb.uploaderd.worker import PROBE, READY, WorkerStart, run_worker
+from altrepodb.uploaderd.worker import PROBE, READY, LoadRequest, WorkerStart, run_worker
 
 __all__ = ["Crew"]
 
@@ -85,7 +85,7 @@ class Crew:
 
     def hand_out(self, job: Job) -> None:
         """Give a job to a worker that is idle."""
-        worker = self._send(job.work, job)
+        worker = self._send(LoadRequest(job.work, job.routing_key, job.attempt), job)
         if worker is not None and self._settings.load_timeout:
             worker.timeout = asyncio.get_running_loop().call_later(
                 self._settings.load_timeout, self._end_late_load, worker, job

@@ -141,10 +141,15 @@ class _Held:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Work for one worker, and the numbers of the messages that it does."""
+    """Work for one worker, and the numbers of the messages that it does.
+
+    ``routing_key`` and ``attempt`` are those of the newest message, for the ledger.
+    """
 
     work: Work
     numbers: tuple[int, ...]
+    routing_key: str = ""
+    attempt: int = 1
 
 
 @dataclass(slots=True)
@@ -427,7 +432,8 @@ class Deliveries:
             member.phase = Phase.WORKING
         if newest.exclusive is not None:
             self._exclusive.add(newest.exclusive)
-        return Job(newest, tuple(member.number for member in group))
+        numbers = tuple(member.number for member in group)
+        return Job(newest, numbers, group[-1].routing_key, group[-1].attempt)
 
     def _merged(self, key: Hashable) -> list[_Held]:
         """All that wait and can be done by one call."""

@@ -181,6 +181,7 @@ SERVICES: Mapping[str, _Kind] = {
     "watch": _Kind("watch.load"),
     "repocop": _Kind("repocop.load"),
     "beehive": _Kind("beehive.load"),
+    "spdx": _Kind("spdx.load"),
     "task": _Kind("task.state", ("ID", "STATE"), _task),
 }
 """The services that can be started from here, by the word that names them."""

@@ -10,6 +10,11 @@ from typing import Any
 
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
+from pika.adapters.utils.connection_workflow import (
+    AMQPConnectionWorkflowFailed,
+    AMQPConnectorPhaseErrorBase,
+)
+from pika.exceptions import AMQPConnectionError
 
 from altrepodb.uploaderd import broker
 from altrepodb.uploaderd.settings import AmqpSettings
@@ -80,8 +85,21 @@ async def open_connection(settings: AmqpSettings, name: str) -> Connection:
         on_close_callback=lambda _, reason: _resolve(lost, reason),
         custom_ioloop=loop,
     )
-    await _first(opened, failed)
+    await asyncio.wait({opened, failed}, return_when=asyncio.FIRST_COMPLETED)
+    if failed.done():
+        raise _cause(failed.result())
     return Connection(raw, lost)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What is behind the failure of an attempt; the wrappers are of no known family."""
+    while isinstance(error, AMQPConnectionWorkflowFailed) and error.exceptions:
+        error = error.exceptions[-1]
+    while isinstance(error, AMQPConnectorPhaseErrorBase):
+        error = error.exception
+    if isinstance(error, broker.BROKER_ERRORS):
+        return error
+    return AMQPConnectionError(error)
 
 
 def _resolve(future: asyncio.Future[Any], value: Any) -> None:

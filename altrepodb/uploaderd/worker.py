@@ -20,7 +20,8 @@ from typing import Any, Literal
 from altrepodb.config import DatabaseSettings
 from altrepodb.db import open_database
 from altrepodb.db.database import Database
-from altrepodb.errors import AltrepodbError, DatabaseUnavailableError
+from altrepodb.db.ledger import LoaderRun, record_run, result_of, summary_counts
+from altrepodb.errors import AlreadyLoadedError, AltrepodbError, DatabaseUnavailableError
 from altrepodb.uploaderd.log import LogSink, daemon_log
 from altrepodb.uploaderd.outcome import (
     Outcome,
@@ -36,7 +37,7 @@ from altrepodb.uploaderd.processes import (
 )
 from altrepodb.uploaderd.service_type import ServiceType, Work
 
-__all__ = ["PROBE", "READY", "WorkerStart", "run_worker"]
+__all__ = ["PROBE", "READY", "LoadRequest", "WorkerStart", "run_worker"]
 
 PROBE: Literal["probe"] = "probe"
 """Asks a worker to look whether the database answers."""
@@ -57,6 +58,15 @@ class WorkerStart:
     database: DatabaseSettings
     log: LogSink
     parent: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRequest:
+    """One work, and what the ledger tells about its message."""
+
+    work: Work
+    routing_key: str
+    attempt: int
 
 
 def run_worker(start: WorkerStart, pipe: Connection) -> None:
@@ -152,8 +162,8 @@ def _answer(request: Any, start: WorkerStart, connections: _Connections) -> Outc
                 database.query("SELECT 1")
                 outcome = Outcome(OutcomeKind.DONE)
             else:
-                assert isinstance(request, Work)
-                outcome = outcome_of_summary(start.type.load(request, start.own, database))
+                assert isinstance(request, LoadRequest)
+                outcome = _load(request, start, database)
     except MemoryError:
         # What is left of this process is not to be trusted; the service counts a crash.
         raise
@@ -163,3 +173,52 @@ def _answer(request: Any, start: WorkerStart, connections: _Connections) -> Outc
         if not isinstance(error, AltrepodbError):
             logging.getLogger(f"altrepodb.{start.type.name}").exception("defect")
     return Outcome(outcome.kind, outcome.reason, time.monotonic() - started)
+
+
+def _load(request: LoadRequest, start: WorkerStart, database: Database) -> Outcome:
+    """Call the loader, and write how it ended into the ledger of its database."""
+    started = time.monotonic()
+    try:
+        summary = start.type.load(request.work, start.own, database)
+    except MemoryError:
+        raise
+    except Exception as error:
+        _record(request, start, database, started, outcome_of_error(error), error)
+        raise
+    outcome = outcome_of_summary(summary)
+    _record(request, start, database, started, outcome, summary)
+    return outcome
+
+
+def _record(
+    request: LoadRequest,
+    start: WorkerStart,
+    database: Database,
+    started: float,
+    outcome: Outcome,
+    end: object,
+) -> None:
+    """Write one row; ``end`` is the summary or the exception that the loader ended with."""
+    if outcome.kind is OutcomeKind.DATABASE_AWAY:
+        return
+    seconds = time.monotonic() - started
+    is_error = isinstance(end, Exception)
+    exit_code = getattr(end, "exit_code", AltrepodbError.exit_code if is_error else 0)
+    is_loaded = exit_code == AlreadyLoadedError.exit_code
+    inserted, warnings = summary_counts(end)
+    record_run(
+        database,
+        LoaderRun(
+            program=start.type.name,
+            started=time.time() - seconds,
+            seconds=seconds,
+            result=result_of(exit_code) if is_loaded else outcome.kind.value,
+            exit_code=exit_code,
+            subject=request.work.subject,
+            routing_key=request.routing_key,
+            attempt=request.attempt,
+            inserted=inserted,
+            warnings=warnings,
+            error=outcome.reason,
+        ),
+    )

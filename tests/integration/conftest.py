@@ -8,9 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from altrepodb.config import DatabaseSettings
+from altrepodb.db import open_database
 from altrepodb.db.database import Database
 from altrepodb.db.embedded import open_embedded
 from tests.support.alt_images import load_branches
+from tests.support.clickhouse import PROGRAM, ClickHouseServer
+from tests.support.clickhouse import is_installed as is_server_installed
+from tests.support.daemon_services import EFFECTS_TABLE
 from tests.support.rabbitmq import Broker, is_installed, running_broker
 
 _NAME = "repodb"
@@ -49,6 +54,27 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         pytest.skip("rabbitmq-server is not installed")
     with running_broker(tmp_path_factory.mktemp("broker")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def effects_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseServer]:
+    """A server with the table that the services of ``daemon_services`` fill."""
+    if not is_server_installed():
+        pytest.skip(f"{PROGRAM} is not installed")
+    running = ClickHouseServer(tmp_path_factory.mktemp("clickhouse"))
+    running.start()
+    try:
+        with open_database(running.settings("default")) as database:
+            database.execute(EFFECTS_TABLE)
+        yield running
+    finally:
+        running.kill()
+
+
+@pytest.fixture
+def effects_database(effects_server: ClickHouseServer) -> DatabaseSettings:
+    """How to reach it."""
+    return effects_server.settings("default")
 
 
 @pytest.fixture(scope="session")

@@ -221,6 +221,16 @@ def test_a_deleted_queue_is_made_again(chat: Chat) -> None:
         wait_until(send_until_taken)
 
 
+def test_rights_that_are_enough(chat: Chat) -> None:
+    chat.broker.control("add_user", "bot", "bot")
+    own = f"^{chat.queue}$"
+    chat.broker.control("set_permissions", "bot", own, own, f"^({chat.queue}|{chat.exchange})$")
+    chat.send("one")
+    with running(chat.settings(username="bot", password="bot")) as bot:
+        wait_until(lambda: bot.summary.sent == 1)
+    assert bot.summary.reconnects == 0
+
+
 def test_an_exchange_that_comes_later(chat: Chat) -> None:
     with chat.broker.channel() as channel:
         channel.exchange_delete(chat.exchange)

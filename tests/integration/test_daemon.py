@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +14,11 @@ import pytest
 
 from altrepodb.config import DatabaseSettings
 from altrepodb.db import open_database
-from tests.support.clickhouse import PROGRAM, ClickHouseServer, is_installed
 from tests.support.daemon import Daemon, body, wait_until
 from tests.support.daemon_services import EFFECTS_TABLE
 from tests.support.rabbitmq import Broker
 
 pytestmark = pytest.mark.server
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseServer]:
-    """A server with the table of effects."""
-    if not is_installed():
-        pytest.skip(f"{PROGRAM} is not installed")
-    running = ClickHouseServer(tmp_path_factory.mktemp("clickhouse"))
-    running.start()
-    try:
-        with open_database(running.settings("default")) as database:
-            database.execute(EFFECTS_TABLE)
-        yield running
-    finally:
-        running.kill()
-
-
-@pytest.fixture
-def database(server: ClickHouseServer) -> DatabaseSettings:
-    """How to reach it."""
-    return server.settings("default")
 
 
 def notices(messages: list[tuple[Any, Any, bytes]]) -> list[tuple[str, str]]:
@@ -55,9 +32,9 @@ def good(number: int) -> bytes:
 
 class TestDelivery:
     def test_messages_are_loaded_published_and_acknowledged(
-        self, tmp_path: Path, broker: Broker, database: DatabaseSettings
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
     ) -> None:
-        with Daemon(tmp_path, broker, database, publish_on_done=True) as daemon:
+        with Daemon(tmp_path, broker, effects_database, publish_on_done=True) as daemon:
             daemon.start()
             with daemon.listening(daemon.uploaded) as events:
                 daemon.publish(body(1), body(2, published={"repo_path": "/x"}), persistent=False)
@@ -75,9 +52,9 @@ class TestDelivery:
             assert daemon.is_gone()
 
     def test_an_event_keeps_properties_but_not_the_marks_of_the_broker(
-        self, tmp_path: Path, broker: Broker, database: DatabaseSettings
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
     ) -> None:
-        with Daemon(tmp_path, broker, database, publish_on_done=True) as daemon:
+        with Daemon(tmp_path, broker, effects_database, publish_on_done=True) as daemon:
             daemon.start()
             with daemon.listening(daemon.uploaded) as events, broker.channel() as channel:
                 headers = {"x-delivery-count": 1, "x-death": [], "own": "kept"}
@@ -91,7 +68,7 @@ class TestDelivery:
             assert (found.content_type, found.message_id) == ("text/json", "m1")
 
     def test_hostile_messages_are_given_up_and_the_service_goes_on(
-        self, tmp_path: Path, broker: Broker, database: DatabaseSettings
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
     ) -> None:
         hostile = [
             b"no json",
@@ -106,7 +83,7 @@ class TestDelivery:
             b'{"id":' * 100 + b"1" + b"}" * 100,
             b'{"id": "' + b"x" * (17 << 20) + b'"}',
         ]
-        with Daemon(tmp_path, broker, database, notify=True) as daemon:
+        with Daemon(tmp_path, broker, effects_database, notify=True) as daemon:
             daemon.start()
             before = daemon.processes()
             with daemon.listening(daemon.notices) as told:
@@ -129,12 +106,12 @@ class TestDelivery:
 
     @pytest.mark.parametrize("kind", ["quorum", "classic"])
     def test_failures_are_retried_with_delays_then_given_up(
-        self, tmp_path: Path, broker: Broker, database: DatabaseSettings, kind: str
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings, kind: str
     ) -> None:
         with Daemon(
             tmp_path,
             broker,
-            database,
+            effects_database,
             notify=True,
             queue={"type": kind},
             requeue_on_reject=True,
@@ -157,9 +134,9 @@ class TestDelivery:
 
     @pytest.mark.parametrize("kind", ["failed", "defect"])
     def test_without_requeueing_the_first_failure_gives_up(
-        self, tmp_path: Path, broker: Broker, database: DatabaseSettings, kind: str
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings, kind: str
     ) -> None:
-        with Daemon(tmp_path, broker, database, max_redeliver_count=2) as daemon:
+        with Daemon(tmp_path, broker, effects_database, max_redeliver_count=2) as daemon:
             daemon.start()
             daemon.publish(body(1, **{"raise": kind}), body(2, **{"raise": "malformed"}), body(3))
             daemon.wait_for_line("end", 3)
@@ -167,10 +144,12 @@ class TestDelivery:
             assert len(daemon.lines("start", 1)) == len(daemon.lines("start", 2)) == 1
 
     def test_a_dead_letter_has_key_body_and_reasons(
-        self, tmp_path: Path, broker: Broker, database: DatabaseSettings
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
     ) -> None:
         exchange = f"{tmp_path.name}-dead"
-        with Daemon(tmp_path, broker, database, dead_letter={"exchange": exchange}) as daemon:
+        with Daemon(
+            tmp_path, broker, effects_database, dead_letter={"exchange": exchange}
+        ) as daemon:
             daemon.start()
             # Without the exchange the log has the body, and the queue is not held up.
             daemon.publish(body(1, **{"raise": "failed"}))
@@ -192,9 +171,9 @@ class TestDelivery:
                 channel.exchange_delete(exchange)
 
     def test_a_policy_gets_rejected_messages(
-        self, tmp_path: Path, broker: Broker, database: DatabaseSettings
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
     ) -> None:
-        with Daemon(tmp_path, broker, database) as daemon:
+        with Daemon(tmp_path, broker, effects_database) as daemon:
             exchange = f"{daemon.name}-dlx"
             with daemon.listening(exchange) as letters:
                 pattern = f"^{daemon.queue}$"
@@ -212,11 +191,11 @@ class TestDelivery:
             assert properties.headers["x-death"][0]["reason"] == "rejected"
 
     def test_no_more_than_the_prefetch_is_taken(
-        self, tmp_path: Path, broker: Broker, database: DatabaseSettings
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
     ) -> None:
         gate = tmp_path / "gate"
         with Daemon(
-            tmp_path, broker, database, workers_count=2, amqp={"prefetch_count": 7}
+            tmp_path, broker, effects_database, workers_count=2, amqp={"prefetch_count": 7}
         ) as daemon:
             daemon.start()
             daemon.publish(*(body(n, wait_for=str(gate)) for n in range(30)))
@@ -227,11 +206,11 @@ class TestDelivery:
             assert sorted(daemon.loads()) == list(range(30))
 
     def test_exclusive_works_take_turns_and_merged_ones_are_done_once(
-        self, tmp_path: Path, broker: Broker, database: DatabaseSettings
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
     ) -> None:
         gate = tmp_path / "gate"
         with Daemon(
-            tmp_path, broker, database, workers_count=2, amqp={"prefetch_count": 20}
+            tmp_path, broker, effects_database, workers_count=2, amqp={"prefetch_count": 20}
         ) as daemon:
             daemon.start()
             first = body(1, exclusive="job", merged="job", wait_for=str(gate))
@@ -246,13 +225,13 @@ class TestDelivery:
             assert daemon.loads() == [5, 1, 4]
 
     def test_effects_are_in_the_database(
-        self, tmp_path: Path, broker: Broker, database: DatabaseSettings
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
     ) -> None:
-        with Daemon(tmp_path, broker, database) as daemon:
+        with Daemon(tmp_path, broker, effects_database) as daemon:
             daemon.start()
             daemon.publish(good(101), good(102), good(101))
             daemon.wait_until_empty()
-        with open_database(database) as opened:
+        with open_database(effects_database) as opened:
             rows = opened.query("SELECT id FROM Effects WHERE id BETWEEN 101 AND 109 ORDER BY id")
         assert rows == [(101,), (102,)]
 
@@ -274,10 +253,10 @@ class TestDelivery:
 
 class TestCrashes:
     def test_a_killed_worker_is_replaced_and_its_message_loaded_again(
-        self, tmp_path: Path, broker: Broker, database: DatabaseSettings
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
     ) -> None:
         gate = tmp_path / "gate"
-        with Daemon(tmp_path, broker, database, workers_count=2) as daemon:
+        with Daemon(tmp_path, broker, effects_database, workers_count=2) as daemon:
             daemon.start()
             daemon.publish(body(1, wait_for=str(gate)), body(2, wait_for=str(gate)))
             daemon.wait_for_line("start", 1)
@@ -288,15 +267,17 @@ class TestCrashes:
             daemon.wait_for_line("start", 1, times=2)
             gate.touch()
             daemon.wait_until_empty()
-            assert daemon.lines("end", 2) == [f"end 2 {other}"]
+            (line,) = daemon.lines("end", 2)
+            assert line.startswith(f"end 2 {other} ")
             assert len(daemon.lines("start", 2)) == 1
-            assert daemon.lines("end", 1) != [f"end 1 {victim}"]
+            (line,) = daemon.lines("end", 1)
+            assert not line.startswith(f"end 1 {victim} ")
             assert len(daemon.processes("test_loader_worker")) == 2
 
     def test_a_message_that_always_crashes_is_given_up_and_others_are_loaded(
-        self, tmp_path: Path, broker: Broker, database: DatabaseSettings
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
     ) -> None:
-        with Daemon(tmp_path, broker, database, notify=True, max_crash_count=2) as daemon:
+        with Daemon(tmp_path, broker, effects_database, notify=True, max_crash_count=2) as daemon:
             daemon.start()
             with daemon.listening(daemon.notices) as told:
                 daemon.publish(body(1, kill=True), *(body(n) for n in range(2, 8)))
@@ -308,10 +289,10 @@ class TestCrashes:
             assert keys.count("service_worker_error.critical") == 1
 
     def test_a_killed_service_takes_its_workers_along_and_loses_nothing(
-        self, tmp_path: Path, broker: Broker, database: DatabaseSettings
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
     ) -> None:
         gate = tmp_path / "gate"
-        with Daemon(tmp_path, broker, database, max_redeliver_count=0) as daemon:
+        with Daemon(tmp_path, broker, effects_database, max_redeliver_count=0) as daemon:
             daemon.start()
             daemon.publish(body(1, wait_for=str(gate)))
             daemon.wait_for_line("start", 1)
@@ -325,10 +306,10 @@ class TestCrashes:
             assert "ended with status -9, starts again in 1 s" in daemon.text()
 
     def test_a_killed_main_leaves_nobody_behind(
-        self, tmp_path: Path, broker: Broker, database: DatabaseSettings
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
     ) -> None:
         gate = tmp_path / "gate"
-        with Daemon(tmp_path, broker, database) as daemon:
+        with Daemon(tmp_path, broker, effects_database) as daemon:
             daemon.start()
             daemon.publish(body(1, wait_for=str(gate)))
             daemon.wait_for_line("start", 1)
@@ -341,9 +322,9 @@ class TestCrashes:
             assert daemon.loads() == [1]
 
     def test_a_silent_service_is_killed_and_started_again(
-        self, tmp_path: Path, broker: Broker, database: DatabaseSettings
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
     ) -> None:
-        with Daemon(tmp_path, broker, database, config={"service_timeout": 3}) as daemon:
+        with Daemon(tmp_path, broker, effects_database, config={"service_timeout": 3}) as daemon:
             daemon.start()
             workers = set(daemon.processes("test_loader_worker"))
             (service,) = set(daemon.processes("test_loader")) - workers
@@ -354,9 +335,9 @@ class TestCrashes:
             assert not workers & set(daemon.processes())
 
     def test_a_load_that_takes_too_long_is_ended_and_counts_as_failed(
-        self, tmp_path: Path, broker: Broker, database: DatabaseSettings
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
     ) -> None:
-        with Daemon(tmp_path, broker, database, load_timeout=1) as daemon:
+        with Daemon(tmp_path, broker, effects_database, load_timeout=1) as daemon:
             daemon.start()
             daemon.publish(body(1, sleep=60), body(2))
             daemon.wait_for_line("end", 2)
@@ -366,10 +347,10 @@ class TestCrashes:
 
 class TestStopping:
     def test_a_drain_ends_the_load_and_gives_the_rest_back_in_order(
-        self, tmp_path: Path, broker: Broker, database: DatabaseSettings
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
     ) -> None:
         gate = tmp_path / "gate"
-        with Daemon(tmp_path, broker, database) as daemon:
+        with Daemon(tmp_path, broker, effects_database) as daemon:
             daemon.start()
             daemon.publish(body(1, wait_for=str(gate)), body(2), body(3), body(4))
             daemon.wait_for_line("start", 1)
@@ -388,10 +369,10 @@ class TestStopping:
             assert daemon.loads() == [1, 2, 3, 4]
 
     def test_a_drain_has_an_end(
-        self, tmp_path: Path, broker: Broker, database: DatabaseSettings
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
     ) -> None:
         gate = tmp_path / "gate"
-        with Daemon(tmp_path, broker, database, drain_timeout=1) as daemon:
+        with Daemon(tmp_path, broker, effects_database, drain_timeout=1) as daemon:
             daemon.start()
             daemon.publish(body(1, wait_for=str(gate)))
             daemon.wait_for_line("start", 1)
@@ -405,9 +386,13 @@ class TestStopping:
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_a_second_signal_stops_at_once(
-        self, tmp_path: Path, broker: Broker, database: DatabaseSettings, number: signal.Signals
+        self,
+        tmp_path: Path,
+        broker: Broker,
+        effects_database: DatabaseSettings,
+        number: signal.Signals,
     ) -> None:
-        with Daemon(tmp_path, broker, database) as daemon:
+        with Daemon(tmp_path, broker, effects_database) as daemon:
             daemon.start()
             daemon.publish(body(1, sleep=60))
             daemon.wait_for_line("start", 1)
@@ -419,10 +404,10 @@ class TestStopping:
             wait_until(lambda: broker.count(daemon.queue) == 1, "given back")
 
     def test_what_systemd_is_told(
-        self, tmp_path: Path, broker: Broker, database: DatabaseSettings, monkeypatch: Any
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings, monkeypatch: Any
     ) -> None:
         monkeypatch.setenv("WATCHDOG_USEC", "200000")
-        with Daemon(tmp_path, broker, database) as daemon:
+        with Daemon(tmp_path, broker, effects_database) as daemon:
             daemon.start()
             wait_until(lambda: daemon.told().count("WATCHDOG=1") > 3, "watchdog")
             daemon.send(signal.SIGSTOP)
@@ -441,10 +426,10 @@ class TestStopping:
             assert told[-1] == "STATUS=All services stopped"
 
     def test_a_reload_restarts_what_has_changed(
-        self, tmp_path: Path, broker: Broker, database: DatabaseSettings
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
     ) -> None:
         both = {"test_loader": {}, "other_loader": {}}
-        with Daemon(tmp_path, broker, database, services=both) as daemon:
+        with Daemon(tmp_path, broker, effects_database, services=both) as daemon:
             daemon.start()
             before = {title: daemon.processes(title) for title in ("test_", "other_", "uploaderd")}
             daemon.datagrams.clear()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +96,15 @@ def test_a_failed_run_is_recorded(
     ((*_, found, found_code, _, _, _, _, _, _, _, text),) = rows(directory)
     assert (found, found_code) == (result, code)
     assert text.endswith("file: broken")
+
+
+def test_an_interrupted_run_is_recorded(directory: Path) -> None:
+    def be_stopped(_: Database) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert run(directory, be_stopped) == 143
+    ((*_, result, code, _, _, _, _, _, _, _, text),) = rows(directory)
+    assert (result, code, text) == ("interrupted", 143, "ended by SIGTERM")
 
 
 def test_long_texts_are_cut(directory: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from altrepodb.db import Database, open_database
 from altrepodb.db.database import Columns
+from altrepodb.db.ledger import LoaderRun, record_run
 from altrepodb.db.mutations import delete_rows
 from altrepodb.errors import AlreadyLoadedError, DatabaseError, DatabaseUnavailableError
 from altrepodb.packages.load import PackageOptions, load_package
@@ -398,3 +399,22 @@ def test_server_dies_while_the_command_reads(
     assert again.exit_code == 0
     with open_database(server.settings()) as database:
         assert differences(stored_rows(database, TABLES), embedded_rows) == {}
+
+
+def test_the_ledger_over_the_native_protocol(database: Database) -> None:
+    """The type of the first column is one that this old server has; its values fit both."""
+    texts = "program version host result subject routing_key error".split()
+    numbers = "started exit_code attempt rows warnings".split()
+    described = [f"run_{name} String" for name in texts]
+    described += [f"run_{name} UInt64" for name in numbers]
+    described += ["run_seconds Float64", "run_tables Array(String)", "run_table_rows Array(UInt64)"]
+    run = LoaderRun("repo_loader", 1.5, 2.5, "done", subject="Ж", inserted={"Files": 2, "Ж": 3})
+    assert not record_run(database, run)
+    database.execute(f"CREATE TABLE LoaderRuns ({', '.join(described)}) ENGINE = Memory")
+    try:
+        assert record_run(database, run)
+        assert database.query(
+            "SELECT run_started, run_subject, run_tables, run_table_rows, run_rows FROM LoaderRuns"
+        ) == [(1500, "Ж", ["Files", "Ж"], [2, 3], 5)]
+    finally:
+        database.execute("DROP TABLE LoaderRuns")

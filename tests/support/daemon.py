@@ -68,7 +68,7 @@ class Daemon:
         self.log = directory / "log"
         self.directory = directory.resolve()
         self.datagrams: list[str] = []
-        self._broker = broker
+        self.broker = broker
         self._database = database
         self._process: subprocess.Popen[bytes] | None = None
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -114,7 +114,7 @@ class Daemon:
         (self.directory / "config.json").write_text(json.dumps({"services": services, **self._top}))
 
     def _amqp(self) -> dict[str, Any]:
-        return {"host": HOST, "port": self._broker.port, "connection_timeout": 4}
+        return {"host": HOST, "port": self.broker.port, "connection_timeout": 4}
 
     def _database_section(self) -> dict[str, Any]:
         settings = self._database
@@ -133,7 +133,7 @@ class Daemon:
     def __enter__(self) -> Daemon:
         self._socket.bind(str(self._socket_path))
         self._socket.setblocking(False)
-        with self._broker.channel() as channel:
+        with self.broker.channel() as channel:
             channel.exchange_declare(self.exchange, "topic", durable=True)
         return self
 
@@ -152,7 +152,7 @@ class Daemon:
         self._socket.close()
         if kind is not None:
             print(self.text())
-        with suppress(Exception), self._broker.channel() as channel:
+        with suppress(Exception), self.broker.channel() as channel:
             for name in self._services:
                 other = self.queue if name == "test_loader" else f"{self.queue}-{name}"
                 channel.queue_delete(other)
@@ -228,7 +228,7 @@ class Daemon:
 
     def publish(self, *bodies: bytes, key: str = "test.load", persistent: bool = True) -> None:
         """Publish to the exchange that the queue is bound to, confirmed."""
-        with self._broker.channel() as channel:
+        with self.broker.channel() as channel:
             self.publish_on(channel, *bodies, key=key, persistent=persistent)
 
     def publish_on(
@@ -243,14 +243,14 @@ class Daemon:
     def listening(self, exchange: str) -> Iterator[Callable[[], list[tuple[Any, Any, bytes]]]]:
         """A queue on a topic exchange; yields what takes everything from it."""
         queue = f"{exchange}-listener"
-        with self._broker.channel() as channel:
+        with self.broker.channel() as channel:
             channel.exchange_declare(exchange, "topic", durable=True)
             channel.queue_declare(queue, durable=True)
             channel.queue_bind(queue, exchange, "#")
 
         def take() -> list[tuple[Any, Any, bytes]]:
             messages = []
-            with self._broker.channel() as channel:
+            with self.broker.channel() as channel:
                 while (message := channel.basic_get(queue, auto_ack=True))[0] is not None:
                     messages.append(message)
             return messages
@@ -258,12 +258,12 @@ class Daemon:
         try:
             yield take
         finally:
-            with suppress(Exception), self._broker.channel() as channel:
+            with suppress(Exception), self.broker.channel() as channel:
                 channel.queue_delete(queue)
 
     def left(self) -> int:
         """Messages in the queue, ready and unacknowledged."""
-        lines = self._broker.control(
+        lines = self.broker.control(
             "list_queues", "--silent", "name", "messages_ready", "messages_unacknowledged"
         )
         for line in lines.splitlines():

@@ -11,7 +11,8 @@ A message is an object with an ``id`` and any of
     insert      true: the id goes into the table Effects, unless it is there
     exclusive, merged    keys of the work
 
-and the journal, a file, gets a line ``start ID PID`` and a line ``end ID PID`` for every load.
+and the journal, a file, gets the lines ``start ID PID SECONDS`` and ``end ID PID SECONDS`` for
+every load; the seconds are those of the machine's monotonic clock.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from altrepodb.cli.command import run_command
 from altrepodb.cli.uploaderd import daemon_command
 from altrepodb.db.database import Database
 from altrepodb.errors import DatabaseUnavailableError, SourceError, TemporaryError
+from altrepodb.uploaderd import consuming
 from altrepodb.uploaderd.json_settings import JsonObject
 from altrepodb.uploaderd.service_type import Drop, Message, ServiceType, Work
 from altrepodb.uploaderd.services import SERVICE_TYPES
@@ -112,7 +114,7 @@ def _wait_for(file: Path) -> None:
 
 
 def _write(journal: Path, word: str, number: object) -> None:
-    line = f"{word} {number} {os.getpid()}\n".encode()
+    line = f"{word} {number} {os.getpid()} {time.monotonic():.6f}\n".encode()
     descriptor = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         os.write(descriptor, line)
@@ -122,6 +124,9 @@ def _write(journal: Path, word: str, number: object) -> None:
 
 _TEST = ServiceType("test_loader", frozenset({"journal"}), read_settings, accept, load)
 _OTHER = ServiceType("other_loader", frozenset({"journal"}), read_settings, accept, load)
+# Processes of the daemon import this module first, so that these hold in all of them.
+consuming.BINDING_RETRY_S = consuming.REFUSED_RETRY_S = 0.5
+
 TYPES: Mapping[str, ServiceType] = {**SERVICE_TYPES, _TEST.name: _TEST, _OTHER.name: _OTHER}
 
 

@@ -35,6 +35,7 @@ def write(tmp_path: Path) -> Any:
         ("watch", [], "watch.load", b"{}"),
         ("repocop", [], "repocop.load", b"{}"),
         ("beehive", [], "beehive.load", b"{}"),
+        ("spdx", [], "spdx.load", b"{}"),
     ],
 )
 def test_a_shot(service: str, parameters: list[str], key: str, body: bytes) -> None:
