@@ -5,16 +5,16 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from altrepodb.byte_source import open_file
+from altrepodb.byte_source import ByteSource, open_file
 from altrepodb.errors import AltrepodbError, SourceError
 from altrepodb.image.disk import open_disk
 from altrepodb.image.installed import InstalledSystem, SystemRoot, read_installed
 from altrepodb.image.limited import run_limited
 from altrepodb.image.tar import open_tar
 
-__all__ = ["ImageType", "read_system_image"]
+__all__ = ["ImageType", "read_system", "read_system_image"]
 
 ImageType = Literal["tar", "img", "qcow"]
 
@@ -36,27 +36,31 @@ def read_system_image(
     try:
         with tempfile.TemporaryDirectory(prefix="altrepodb-", dir=scratch_directory) as directory:
             arguments = (path, image_type, arch, partition, Path(directory))
-            system = run_limited(_read, *arguments, name=str(path))
+            return run_limited(_read_file, *arguments, name=str(path))
     except OSError as error:
         raise AltrepodbError(f"{scratch_directory}: {error.strerror}") from error
-    if not system.packages:
-        raise SourceError(f"{path}: an rpm database without packages")
-    return system
 
 
-def _read(
-    path: Path, image_type: ImageType, arch: str, partition: int | None, directory: Path
-) -> InstalledSystem:
+def _read_file(path: Path, *arguments: Any) -> InstalledSystem:
     with open_file(path) as source:
-        if image_type == "tar":
-            with open_tar(source, directory, arch) as archive:
-                return _installed(archive, directory)
-        with open_disk(source, directory, partition) as disk:
-            return _installed(disk, directory)
+        return read_system(source, *arguments)
+
+
+def read_system(
+    source: ByteSource, image_type: str, arch: str, partition: int | None, directory: Path
+) -> InstalledSystem:
+    """As ``read_system_image``, in this process, with a scratch directory that is there."""
+    if image_type == "tar":
+        with open_tar(source, directory, arch) as archive:
+            return _installed(archive, directory)
+    with open_disk(source, directory, partition) as disk:
+        return _installed(disk, directory)
 
 
 def _installed(root: SystemRoot, directory: Path) -> InstalledSystem:
     system = read_installed(root.tree, directory)
     if system is None:
         raise SourceError(f"{root.tree.name}: no rpm database")
+    if not system.packages:
+        raise SourceError(f"{root.tree.name}: an rpm database without packages")
     return replace(system, warnings=root.warnings)
