@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from altrepodb.errors import SourceError
+from altrepodb.sources import listing
 from altrepodb.sources.listing import Entry, Listing, parse_listing
 from tests.support.listing_pages import FLAVOURS, Item, render
 
@@ -194,10 +195,58 @@ def test_any_bytes_are_read_or_refused(content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", [b"<", b"<!--", b"<a ", b"<a href='", b'<a "', b"&", b"<pre><a>", b"<a a a=", b"</"]
-)
-def test_hostile_repetition_takes_no_time(piece: bytes) -> None:
+    "piece",
+    ["<", "<!--", "<!", "<?", "<a ", "<a href='", '<a "', "&", "<pre><a>", "<a a a=", "</", "</a>",
+     "<b>", "<table>", "<a>x", "<td><a>", "<br>", "\0", "<script>", "<![CDATA["],
+)  # fmt: skip
+def test_hostile_repetition_takes_no_time(piece: str) -> None:
     started = time.process_time()
     with suppress(SourceError):
-        parse_listing(b"<pre>" + piece * (1_000_000 // len(piece)), URL)
+        parse_listing(b"<pre><a>x</a>" + piece.encode() * (100_000 // len(piece)), URL)
     assert time.process_time() - started < 10
+
+
+def test_void_elements_take_no_time() -> None:
+    """Where other parsers of Beautiful Soup look at all that came before."""
+    row = '<tr><td><img src="x"></td><td><a href="f">f</a></td></tr>'
+    page = f"<table><tr><th></th><th>Name</th></tr>{row * 5000}</table>"
+    started = time.process_time()
+    assert len(entries(page)) == 5000
+    assert time.process_time() - started < 10
+
+
+@pytest.mark.parametrize("limit", ["bytes", "tags", "depth"])
+def test_limits_of_a_page(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = '<tr><td><a href="f">f</a></td></tr>'
+    page = f"<table><tr><th>Name</th></tr>{row * 10}</table>"
+    # html, body, table, tr, td, a, and nothing in it
+    largest = {"bytes": len(page), "tags": page.count("<") - page.count("</"), "depth": 7}[limit]
+    monkeypatch.setattr(f"altrepodb.sources.listing._MAX_{limit.upper()}", largest)
+    assert len(entries(page)) == 10
+    monkeypatch.setattr(f"altrepodb.sources.listing._MAX_{limit.upper()}", largest - 1)
+    with pytest.raises(SourceError, match=r"too (large|deeply)"):
+        entries(page)
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_real_sizes_are_within_the_limits(flavour: str) -> None:
+    """A row of a page, measured, fits in as often as a branch has packages."""
+    items: list[Item] = [(f"python3-module-a-{n}-1.2.3-alt1", NIGHT, 120_000) for n in range(100)]
+    page = render(flavour, items).decode()
+    assert len(page) / 100 * 25_000 < listing._MAX_BYTES
+    assert (page.count("<") - page.count("</")) / 100 * 24_000 < listing._MAX_TAGS
+
+
+@pytest.mark.parametrize(
+    "page",
+    ['<?xml version="1.0"?><pre><a href="f">f</a></pre>', '<pre>\0<a href="f">f</a>\0\n</pre>',
+     '<PRE><A HREF="f">f</A>', '<pre><a href="f"><b>f</b></a>', "\ufeff<pre><a href=f>f</a>",
+     '<table><tr><td><table><tr><th>Name</th></tr><tr><td><a href="f">f</a></table></table>'],
+)  # fmt: skip
+def test_odd_pages_are_read(page: str) -> None:
+    assert entries(page) == [Entry("f")]
+
+
+def test_bytes_that_are_not_text() -> None:
+    page = b'<pre><a href="a\xff">a</a>  14-Mar-2023 21:05  1\n<a href="g">g</a>\n</pre>'
+    assert parse_listing(page, URL).entries == [Entry("a\ufffd", NIGHT, 1), Entry("g")]
