@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,10 @@ _SETTINGS = {
     "fsync_metadata": 0,
     "session_timezone": "UTC",
 }
+_START_SETTINGS = Path(__file__).with_name("embedded.xml")
+_ALLOCATOR_VARIABLE = "JE_MALLOC_CONF"
+# The engine's allocator would keep what a statement freed for the next thread that wants as much.
+_ALLOCATOR_SETTINGS = "oversize_threshold:1048576,dirty_decay_ms:500"
 _COLUMN_TYPES = """
 SELECT table, name, type FROM system.columns
 WHERE database = currentDatabase() AND default_kind NOT IN ('MATERIALIZED', 'ALIAS')
@@ -57,10 +61,10 @@ def _subject(statement: str) -> str:
 
 
 @contextmanager
-def _memory_file(content: bytes) -> Iterator[str]:
+def _memory_file(parts: Iterable[bytes]) -> Iterator[str]:
     """The path of a file that exists in memory only, for the engine to read."""
     with os.fdopen(os.memfd_create("altrepodb"), "wb") as file:
-        file.write(content)
+        file.writelines(parts)
         file.flush()
         yield f"/proc/self/fd/{file.fileno()}"
 
@@ -120,8 +124,7 @@ class EmbeddedDatabase:
         if not rows:
             return 0
         names = ", ".join(f"`{name}`" for name in columns)
-        block = encode_block(self._column_types(table), columns)
-        with _memory_file(block) as path:
+        with _memory_file(encode_block(self._column_types(table), columns)) as path:
             # The engine's own streaming insert keeps silent when a view or constraint fails.
             self._run(
                 f"INSERT INTO {quoted_identifier(table)} ({names})"
@@ -198,15 +201,28 @@ def _without_pyarrow() -> Iterator[None]:
         del sys.modules["pyarrow"]
 
 
+@contextmanager
+def _thrifty_allocator() -> Iterator[None]:
+    """The engine's allocator reads its settings from the environment while it is loaded."""
+    if _ALLOCATOR_VARIABLE in os.environ:
+        yield
+        return
+    os.environ[_ALLOCATOR_VARIABLE] = _ALLOCATOR_SETTINGS
+    try:
+        yield
+    finally:
+        del os.environ[_ALLOCATOR_VARIABLE]
+
+
 def _start_session(directory: Path) -> Any:
     try:
-        with _without_pyarrow():
+        with _without_pyarrow(), _thrifty_allocator():
             from chdb.session import Session
     except ImportError as error:
         raise ConfigurationError(
             f"{directory}: the embedded database needs chdb: pip install 'altrepodb[embedded]'"
         ) from error
     try:
-        return Session(str(directory.resolve()))
+        return Session(f"{directory.resolve()}?config-file={_START_SETTINGS}")
     except RuntimeError as error:
         raise _engine_error(error, str(directory)) from error

@@ -166,14 +166,14 @@ def _column_encoder(type_name: str) -> Encoder:
     return _encoder(parse_type(type_name))
 
 
-def encode_block(types: Mapping[str, str], columns: Mapping[str, Sequence[Any]]) -> bytes:
-    """One block of the given columns; ``types`` names the type of each.
+def encode_block(types: Mapping[str, str], columns: Mapping[str, Sequence[Any]]) -> Iterator[bytes]:
+    """One block of the given columns in pieces, a column at a time; ``types`` names their types.
 
     Raises DatabaseError naming the column when a value does not fit its type or the columns
     differ in length.
     """
     rows = len(next(iter(columns.values()))) if columns else 0
-    parts = [_variable_integer(len(columns)), _variable_integer(rows)]
+    yield _variable_integer(len(columns)) + _variable_integer(rows)
     for name, values in columns.items():
         if len(values) != rows:
             raise DatabaseError(f"column {name} has {len(values)} values of {rows}")
@@ -182,8 +182,8 @@ def encode_block(types: Mapping[str, str], columns: Mapping[str, Sequence[Any]])
             encoded = _column_encoder(type_name)(values)
         except _MISFITS as error:
             raise DatabaseError(f"column {name} of type {type_name}: {error}") from error
-        parts += [_encode_strings([name, type_name]), encoded]
-    return b"".join(parts)
+        yield _encode_strings([name, type_name])
+        yield encoded
 
 
 class NativeReader:

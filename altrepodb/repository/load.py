@@ -32,7 +32,7 @@ __all__ = ["RepositoryOptions", "RepositoryScan", "RepositorySummary", "load_rep
 
 logger = logging.getLogger("altrepodb.repo")
 
-_PACKAGES_PER_TASK = 48
+_PACKAGES_PER_TASK = 24
 _AREPO_ARCH = "x86_64-i586"
 
 

@@ -20,9 +20,13 @@ ID = UUID("00112233-4455-6677-8899-aabbccddeeff")
 ENUM = "Enum8('file' = 0, 'it\\'s' = -5, 'x' = 127)"
 
 
+def whole_block(types: dict[str, str], columns: dict[str, Sequence[Any]]) -> bytes:
+    return b"".join(encode_block(types, columns))
+
+
 def block(type_name: str, values: Sequence[Any]) -> bytes:
     """One block of one column."""
-    return encode_block({"c": type_name}, {"c": values})
+    return whole_block({"c": type_name}, {"c": values})
 
 
 def round_trip(type_name: str, values: Sequence[Any]) -> list[Any]:
@@ -72,13 +76,13 @@ def test_known_bytes(type_name: str, values: list[Any], encoded: str) -> None:
 
 
 def test_blocks_of_several_columns() -> None:
-    data = encode_block({"a": "UInt8", "b": "String"}, {"a": [1, 2], "b": ["x", "y"]})
+    data = whole_block({"a": "UInt8", "b": "String"}, {"a": [1, 2], "b": ["x", "y"]})
     assert list(iter_blocks(data + data)) == [{"a": [1, 2], "b": ["x", "y"]}] * 2
 
 
 def test_nothing() -> None:
     assert list(iter_blocks(b"")) == []
-    assert encode_block({}, {}) == b"\0\0"
+    assert whole_block({}, {}) == b"\0\0"
     assert list(iter_blocks(block("String", []))) == [{"c": []}]
 
 
@@ -195,7 +199,7 @@ def test_names_that_an_enum_lacks(value: str) -> None:
 
 def test_columns_of_different_length() -> None:
     with pytest.raises(DatabaseError, match="column b has 1 values of 2"):
-        encode_block({"a": "UInt8", "b": "UInt8"}, {"a": [1, 2], "b": [1]})
+        whole_block({"a": "UInt8", "b": "UInt8"}, {"a": [1, 2], "b": [1]})
 
 
 @pytest.mark.parametrize("type_name", ["Decimal(9, 2)", "Map(String, String)", "Tuple(UInt8)"])
@@ -208,7 +212,7 @@ def test_types_that_cannot_be_written(type_name: str) -> None:
 
 
 def test_answer_cut_at_every_byte() -> None:
-    data = encode_block(
+    data = whole_block(
         {"a": "String", "b": "Array(UInt16)", "d": "Nullable(UUID)"},
         {"a": [b"x" * 130, b""], "b": [[1], [2, 3]], "d": [ID, None]},
     )
