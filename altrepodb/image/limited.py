@@ -114,6 +114,9 @@ def limited_process(
     """Run a generator in a process; results and errors go through pickle."""
     can_fork = ENGINE_MODULE not in sys.modules
     context: Any = multiprocessing.get_context("fork" if can_fork else "forkserver")
+    if not can_fork:
+        # The fork server imports once what each of its children would.
+        context.set_forkserver_preload(["__main__", read.__module__])
     receiver, sender = context.Pipe(duplex=False)
     parent = os.getpid() if can_fork else 0
     process = context.Process(
