@@ -113,6 +113,9 @@ def limited_process(
     """Run a generator in a process; results and errors go through pickle."""
     is_forked = can_fork()
     context: Any = multiprocessing.get_context("fork" if is_forked else "forkserver")
+    if not is_forked:
+        # The fork server imports once what each of its children would.
+        context.set_forkserver_preload(["__main__", read.__module__])
     receiver, sender = context.Pipe(duplex=False)
     parent = os.getpid() if is_forked else 0
     process = context.Process(
