@@ -28,6 +28,7 @@ what was found. A key that nothing reads is a warning, so that files of older ve
 from __future__ import annotations
 
 import configparser
+import hashlib
 import os
 import stat
 from collections.abc import Collection, Mapping
@@ -120,6 +121,14 @@ class DatabaseSettings:
             object.__setattr__(self, "dbname", dbname)
         if not self.port:
             object.__setattr__(self, "port", SECURE_PORT if self.secure else NATIVE_PORT)
+
+    @property
+    def key(self) -> str:
+        """What tells databases apart: host, port and name, or directory and name."""
+        if self.embedded is not None:
+            place = os.fsencode(self.embedded.absolute())
+            return f"embedded-{hashlib.sha256(place).hexdigest()[:12]}.{self.dbname}"
+        return f"{self.host}-{self.port}.{self.dbname}"
 
     def describe(self) -> str:
         """One phrase for the log, without the password."""

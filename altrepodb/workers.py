@@ -27,7 +27,15 @@ from typing import Any, TypeVar
 
 from altrepodb.errors import AltrepodbError
 
-__all__ = ["DEFAULT_WORKERS_LIMIT", "WorkerPool", "default_workers", "read_ahead", "worker_pool"]
+__all__ = [
+    "DEFAULT_WORKERS_LIMIT",
+    "WorkerPool",
+    "can_fork",
+    "default_workers",
+    "prepare_worker",
+    "read_ahead",
+    "worker_pool",
+]
 
 DEFAULT_WORKERS_LIMIT = 10
 _ENGINE_MODULE = "chdb"
@@ -46,10 +54,21 @@ def default_workers() -> int:
     return min(len(os.sched_getaffinity(0)), DEFAULT_WORKERS_LIMIT)
 
 
-def _start_worker(parent: int) -> None:
-    """A worker leaves signals to its parent and dies with it, also when that is killed."""
+def can_fork() -> bool:
+    """Whether this process has no threads, whose locks a child would inherit as they are.
+
+    The engine has threads that Python does not know of.
+    """
+    return _ENGINE_MODULE not in sys.modules and threading.active_count() == 1
+
+
+def prepare_worker(parent: int) -> None:
+    """A worker leaves signals to its parent and dies with it, also when that is killed.
+
+    ``parent`` is the process that forked it, or 0 when a fork server did.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _leave_sigterm_to(parent)
     gc.freeze()
     gc.set_threshold(_GARBAGE_THRESHOLD)
     if parent:
@@ -58,6 +77,26 @@ def _start_worker(parent: int) -> None:
             os._exit(1)
     else:
         threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _leave_sigterm_to(parent: int) -> None:
+    """Let SIGTERM end this process only when the process that it serves has sent it.
+
+    A service manager may send it to a whole group of processes at once, while that one means to
+    finish its load; the pool itself sends it to the other workers when one has died.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    # A signal that is ignored, as a parent may have left it, would not even be waited for.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    served = multiprocessing.parent_process()
+    sender = parent or (served.pid if served is not None else 0)
+    threading.Thread(target=_await_sigterm, args=(sender,), daemon=True).start()
+
+
+def _await_sigterm(sender: int | None) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != sender:
+        pass
+    os._exit(128 + signal.SIGTERM)
 
 
 def _follow_parent() -> None:
@@ -125,10 +164,10 @@ def _clear_error() -> Iterator[None]:
 @contextmanager
 def worker_pool(workers: int) -> Iterator[WorkerPool]:
     """Start ``workers`` processes; they end with the block, or with this process."""
-    can_fork = _ENGINE_MODULE not in sys.modules
-    context = multiprocessing.get_context("fork" if can_fork else "forkserver")
-    parent = os.getpid() if can_fork else 0
-    executor = ProcessPoolExecutor(workers, context, _start_worker, (parent,))
+    is_forked = can_fork()
+    context = multiprocessing.get_context("fork" if is_forked else "forkserver")
+    parent = os.getpid() if is_forked else 0
+    executor = ProcessPoolExecutor(workers, context, prepare_worker, (parent,))
     try:
         # Submitting something is what makes the executor fork.
         executor.submit(os.getpid)

@@ -125,7 +125,6 @@ def _shared_options(
 ) -> dict[str, Any]:
     """The values of SourceOptions. Raises ConfigurationError when two URLs are given."""
     from altrepodb.errors import ConfigurationError
-    from altrepodb.sources.state import database_key
 
     argument = getattr(arguments, "url_argument", None)
     if argument and arguments.url and argument != arguments.url:
@@ -138,6 +137,6 @@ def _shared_options(
         "force": arguments.force,
         "dry_run": arguments.dry_run,
         "state_dir": arguments.state_dir or sources.state_dir,
-        "database_key": database_key(settings.database),
+        "database_key": settings.database.key,
         "source_timezone": zone or sources.source_timezone,
     }

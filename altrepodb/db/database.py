@@ -32,6 +32,10 @@ class Database(Protocol):
         """The name of the database that unqualified tables belong to."""
 
     @property
+    def key(self) -> str:
+        """What tells databases apart, as ``DatabaseSettings.key``."""
+
+    @property
     def version(self) -> tuple[int, ...]:
         """The engine's version, for example ``(26, 9, 2, 1)``."""
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from altrepodb.config import DatabaseSettings
 from altrepodb.db.database import Columns, Parameters, Row
 from altrepodb.db.lock import DirectoryLock
 from altrepodb.db.native import encode_block, iter_blocks
@@ -79,6 +80,7 @@ class EmbeddedDatabase:
         self._types: dict[str, dict[str, str]] = {}
         self._needs_schema = False
         self.name = name
+        self.key = DatabaseSettings(dbname=name, embedded=directory).key
         self.execute("SET " + ", ".join(f"{key} = {value!r}" for key, value in _SETTINGS.items()))
         ((present,),) = self.query(_DATABASE_EXISTS, {"name": name})
         self.is_new = not present

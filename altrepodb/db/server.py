@@ -54,6 +54,7 @@ class ServerDatabase:
         self._address = f"{settings.host}:{settings.port}"
         self._types: dict[str, dict[str, ColumnType]] = {}
         self.name = settings.dbname
+        self.key = settings.key
         self.is_new = False
 
     @property

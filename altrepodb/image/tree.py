@@ -10,12 +10,21 @@ import stat
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from altrepodb.byte_source import ByteSource
 from altrepodb.errors import SourceError
 
-__all__ = ["Entry", "EntryType", "Tree", "lookup", "read_file", "walk"]
+__all__ = [
+    "CaselessTree",
+    "Entry",
+    "EntryType",
+    "Tree",
+    "lookup",
+    "read_file",
+    "shown_name",
+    "walk",
+]
 
 MAX_LINK_HOPS = 40
 MAX_DEPTH = 256
@@ -88,6 +97,20 @@ class Tree(Protocol):
         """The content of a regular file."""
 
 
+@runtime_checkable
+class CaselessTree(Protocol):
+    """What a tree has beside the rest when the case of its names means nothing."""
+
+    @property
+    def ignores_case(self) -> bool: ...
+
+
+def shown_name(name: bytes) -> str:
+    """A name for messages: on one line, whatever its bytes."""
+    text = name.decode("utf-8", "backslashreplace")
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 def lookup(tree: Tree, path: bytes, *, follow: bool = True) -> Entry | None:
     """The entry at a path from the root, or None; ``follow`` is about the last name only.
 
@@ -123,6 +146,11 @@ def lookup(tree: Tree, path: bytes, *, follow: bool = True) -> Entry | None:
 
 
 def _child(tree: Tree, directory: Entry, name: bytes) -> Entry | None:
+    if isinstance(tree, CaselessTree) and tree.ignores_case:
+        name = name.lower()
+        return next(
+            (entry for entry in tree.entries(directory) if entry.name.lower() == name), None
+        )
     return next((entry for entry in tree.entries(directory) if entry.name == name), None)
 
 

@@ -17,7 +17,7 @@ from altrepodb.hashing import package_hash, text_hash
 from altrepodb.packages.people import split_changelog_author, split_packager
 from altrepodb.rpm import tags
 from altrepodb.rpm.header import Header
-from altrepodb.rpm.package_file import PackageFile
+from altrepodb.rpm.package_file import PackageFile, package_arch
 from altrepodb.rpm.payload import SpecFile
 
 __all__ = [
@@ -76,8 +76,6 @@ _MAX_NAMES_BYTES = 64 * 1024 * 1024
 _MAX_CACHED_CHANGELOG_BYTES = 256 * 1024
 _FILE_DIGEST_MD5 = 1
 _SENSE_EQUAL = 8
-_AREPO_PREFIX = b"i586-"
-_AREPO_ARCH = b"x86_64-i586"
 
 PACKAGE_COLUMNS = (
     "pkg_hash", "pkg_cs", "pkg_buildtime", "pkg_epoch", "pkg_serial_",
@@ -213,9 +211,8 @@ def _package_values(package: PackageFile) -> tuple[Any, ...]:
     """What depends on the kind of package or on its file."""
     header = package.header
     file_name = os.path.basename(package.path)
-    is_arepo = header.string(tags.NAME).startswith(_AREPO_PREFIX)
     return (
-        _AREPO_ARCH if is_arepo else header.text_of_any_type(tags.ARCH),
+        package_arch(header),
         package.archive_size,
         package.file_size,
         int(package.is_source),

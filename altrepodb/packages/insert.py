@@ -21,7 +21,7 @@ from altrepodb.packages.batch import (
     PackageBatch,
 )
 
-__all__ = ["PackageWriter"]
+__all__ = ["PackageWriter", "insert_files"]
 
 _BATCH_FILES = 100_000
 _BATCH_PACKAGES = 2_000
@@ -148,14 +148,18 @@ class PackageWriter:
         self._known_texts.update(new)
 
     def _insert_files(self, database: Database, batch: PackageBatch) -> None:
-        if not batch.files:
-            return
-        with database.temporary_table(_JOINED_FILES, _JOINED_FILES_STRUCTURE) as joined:
-            database.insert(joined, _columns(FILE_COLUMNS, batch.files))
-            database.execute(_INSERT_FILE_NAMES)
-            database.execute(_INSERT_DIRECTORY_NAMES)
-            database.execute(_INSERT_FILES)
-        self.inserted["Files"] += batch.file_count
+        if batch.files:
+            insert_files(database, batch.files)
+            self.inserted["Files"] += batch.file_count
+
+
+def insert_files(database: Database, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Write the files of packages, a row per package in the order of ``FILE_COLUMNS``."""
+    with database.temporary_table(_JOINED_FILES, _JOINED_FILES_STRUCTURE) as joined:
+        database.insert(joined, _columns(FILE_COLUMNS, rows))
+        database.execute(_INSERT_FILE_NAMES)
+        database.execute(_INSERT_DIRECTORY_NAMES)
+        database.execute(_INSERT_FILES)
 
 
 def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Sequence[Any]]:

@@ -1,8 +1,9 @@
 """Package sets: a tree of nodes with packages on some of them, seen as a whole or not at all.
 
-Readers find a set by its root, so the root is written last and alone. Before any row is written
-under the identities of a set, these are noted in ``LoadIntents``: what a killed load left behind
-can then be found and removed by the next one.
+A set is the state of a repository, known by its name and day, or the content of an image, known
+by its tag and day. Readers find a set by its root, so the root is written last and alone. Before
+any row is written under the identities of a set, these are noted in ``LoadIntents``: what a killed
+load left behind can then be found and removed by the next one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,15 @@ from uuid import UUID, uuid4
 
 from altrepodb.db.database import Database
 from altrepodb.db.mutations import delete_rows, wait_for_deletions
-from altrepodb.errors import AltrepodbError, DatabaseError, LockHeldError
+from altrepodb.errors import AltrepodbError, ConfigurationError, DatabaseError, LockHeldError
 
 __all__ = [
     "PackageSet",
     "PackageSetNode",
+    "SetIdentity",
     "commit_package_set",
+    "find_image_roots",
+    "find_midnight",
     "find_repository_roots",
     "settle_interrupted_loads",
 ]
@@ -34,12 +38,24 @@ _NO_PARENT = UUID(int=0)
 _ENDED_STATES = ("Z", "X")
 _FOREIGN_INTENT_LIFE_S = 600
 _SET_TABLES = ("PackageSetName", "PackageSet", "last_packages_stage1", "StaticLastPackages")
+_IMAGE_TABLES = ("PackageSetName", "PackageSet", "ImagePackageSetName")
 
+_MIDNIGHT = """
+SELECT toUnixTimestamp(midnight), toString(toDate(midnight))
+FROM (SELECT toDateTime(concat({day:String}, ' 00:00:00')) AS midnight)
+"""
 _REPOSITORY_ROOTS = """
 SELECT pkgset_ruuid FROM PackageSetName
 WHERE pkgset_depth = 0 AND pkgset_nodename = {name:String}
     AND toDate(pkgset_date) = toDate(toDateTime({date:UInt32}))
     AND has(pkgset_kv.v, 'repository')
+"""
+# A root without its row in the list of images is half of what one insert writes.
+_IMAGE_ROOTS = """
+SELECT pkgset_uuid FROM ImagePackageSetName
+WHERE img_tag = {tag:String} AND toDate(pkgset_date) = toDate(toDateTime({date:UInt32}))
+    AND pkgset_uuid IN (SELECT pkgset_uuid FROM PackageSetName WHERE pkgset_depth = 0)
+ORDER BY ts DESC
 """
 _ROOT_EXISTS = """
 SELECT count() FROM PackageSetName WHERE pkgset_depth = 0 AND pkgset_uuid = {root:UUID}
@@ -78,6 +94,16 @@ _IS_ANNOUNCED = "SELECT count() FROM last_packages_stage1 WHERE pkgset_ruuid = {
 
 
 @dataclass(frozen=True, slots=True)
+class SetIdentity:
+    """What a set is known by: the name of a repository or the tag of an image, and a time in
+    seconds since 1970 UTC whose day counts."""
+
+    name: str
+    date: int
+    is_image: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PackageSetNode:
     """A node: its place, its attributes in stored order, and the packages on it."""
 
@@ -99,8 +125,24 @@ class PackageSet:
     tag: str
 
     @property
+    def identity(self) -> SetIdentity:
+        is_image = self.root.attributes.get("class") != "repository"
+        return SetIdentity(self.tag if is_image else self.root.name, self.date, is_image)
+
+    @property
     def uuids(self) -> list[UUID]:
         return [self.root.uuid, *(node.uuid for node in self.nodes)]
+
+
+def find_midnight(database: Database, day: str) -> int:
+    """When a day (``YYYY-MM-DD``) begins in the server's zone, in seconds since 1970 UTC.
+
+    Raises ConfigurationError for a day outside what the database can store.
+    """
+    ((midnight, stored_day),) = database.query(_MIDNIGHT, {"day": day})
+    if stored_day != day:
+        raise ConfigurationError(f"{day}: the database cannot store this day")
+    return int(midnight)
 
 
 def find_repository_roots(database: Database, name: str, date: int) -> list[UUID]:
@@ -109,25 +151,39 @@ def find_repository_roots(database: Database, name: str, date: int) -> list[UUID
     return [root for (root,) in rows]
 
 
+def find_image_roots(database: Database, tag: str, date: int) -> list[UUID]:
+    """Roots of the images of this tag and calendar day (of the server's zone), newest first."""
+    rows = database.query(_IMAGE_ROOTS, {"tag": tag, "date": date})
+    return [root for (root,) in rows]
+
+
 def commit_package_set(
-    database: Database, package_set: PackageSet, replaced: Iterable[UUID] = ()
+    database: Database,
+    package_set: PackageSet,
+    replaced: Sequence[UUID] = (),
+    *,
+    with_unknown: bool = False,
 ) -> dict[str, int]:
     """Write a set so that readers see all of it at once; its packages are stored already.
 
-    Sets whose roots are ``replaced`` are removed just before the new root is written. Returns
-    the number of rows by table. Raises DatabaseError when packages of the set are missing in
-    the database. Whatever goes wrong, a set without its root is removed, and one whose root was
-    written is completed; if the database does not let us, the next load of the name does it.
+    Sets whose roots are ``replaced`` are removed: of a repository just before the new root is
+    written, since its flat copy holds one state of a day; of an image once the new root stands.
+    Returns the number of rows by table. Raises DatabaseError when packages of the set are missing
+    in the database, unless ``with_unknown``. Whatever goes wrong, a set without its root is
+    removed, and one whose root was written is completed; if the database does not let us, the
+    next load of the name does it.
     """
-    identity = (package_set.root.name, package_set.date)
+    identity = package_set.identity
+    before, after = ((), replaced) if identity.is_image else (replaced, ())
     _note(database, identity, package_set.root.uuid, package_set.uuids, "pending")
     try:
         members = _insert_members(database, package_set)
         nodes = _insert_nodes(database, package_set, package_set.nodes)
-        _check_members_stored(database, package_set)
-        for root in replaced:
-            _remove_replaced(database, identity, root)
+        if not with_unknown:
+            _check_members_stored(database, package_set)
+        _remove_replaced(database, identity, before)
         roots = _insert_nodes(database, package_set, [package_set.root])
+        _remove_replaced(database, identity, after)
     except BaseException:
         _settle_failure(database, identity, package_set)
         raise
@@ -135,49 +191,57 @@ def commit_package_set(
     return {"PackageSet": members, "PackageSetName": nodes + roots}
 
 
-def settle_interrupted_loads(database: Database, name: str, date: int) -> bool:
+def settle_interrupted_loads(
+    database: Database, name: str, date: int, *, is_image: bool = False
+) -> bool:
     """Finish or undo what killed loads of sets of this name left behind, on whatever day.
 
-    Returns whether the set of this date was found standing, with its flat copy completed only
-    now. Raises LockHeldError when another process is loading the set of this date.
+    For images the name is their tag. Returns whether the set of this date was found standing,
+    with its flat copy, or the removal of the image that it replaces, completed only now. Raises
+    LockHeldError when another process is loading the set of this date.
     """
     completed = False
     rows = database.query(_PENDING_INTENTS, {"name": name})
     for root, nodes, day, host, process, process_start, age_s in rows:
         if not _is_alive(host, process, process_start, age_s):
-            is_completed = _settle(database, (name, day), root, nodes)
+            is_completed = _settle(database, SetIdentity(name, day, is_image), root, nodes)
             completed = completed or (is_completed and day == date)
         elif day == date:
             raise LockHeldError(f"{name}: is being loaded by process {process} on {host}")
     return completed
 
 
-def _settle(
-    database: Database, identity: tuple[str, int], root: UUID, nodes: Sequence[UUID]
-) -> bool:
+def _settle(database: Database, identity: SetIdentity, root: UUID, nodes: Sequence[UUID]) -> bool:
     """Complete a set whose root stands, remove what there is of one without.
 
-    Returns whether its flat copy had to be completed.
+    Returns whether there was something to complete.
     """
-    for table in _SET_TABLES:
+    for table in _IMAGE_TABLES if identity.is_image else _SET_TABLES:
         wait_for_deletions(database, table)
-    if database.query(_ROOT_EXISTS, {"root": root}) == [(0,)]:
-        logger.info("%s: removing what an interrupted load left under %s", identity[0], root)
+    if not _stands(database, identity, root):
+        logger.info("%s: removing what an interrupted load left under %s", identity.name, root)
         _withdraw(database, identity, root, nodes)
         return False
-    # Sets of images are not copied.
-    is_copied = root in find_repository_roots(database, *identity)
-    completed = is_copied and _complete_flat_copy(database, identity, root, nodes)
+    if identity.is_image:
+        completed = _complete_replacement(database, identity)
+    else:
+        completed = _complete_flat_copy(database, identity, root, nodes)
     _note(database, identity, root, nodes, "done")
     return completed
 
 
-def _settle_failure(database: Database, identity: tuple[str, int], package_set: PackageSet) -> None:
+def _stands(database: Database, identity: SetIdentity, root: UUID) -> bool:
+    if identity.is_image:
+        return root in find_image_roots(database, identity.name, identity.date)
+    return database.query(_ROOT_EXISTS, {"root": root}) != [(0,)]
+
+
+def _settle_failure(database: Database, identity: SetIdentity, package_set: PackageSet) -> None:
     """Settle our own set after an error, which is worth more than a further one from here."""
     try:
         _settle(database, identity, package_set.root.uuid, package_set.uuids)
     except AltrepodbError as error:
-        logger.warning("%s: left to be cleaned up by the next load: %s", identity[0], error)
+        logger.warning("%s: left to be cleaned up by the next load: %s", identity.name, error)
 
 
 def _insert_members(database: Database, package_set: PackageSet) -> int:
@@ -218,30 +282,42 @@ def _check_members_stored(database: Database, package_set: PackageSet) -> None:
         )
 
 
-def _remove_replaced(database: Database, identity: tuple[str, int], root: UUID) -> None:
-    """Remove another set of the same name and day."""
-    ((nodes,),) = database.query(_TREE_NODES, {"root": root})
-    logger.info("%s: replacing the set under root %s", identity[0], root)
-    _note(database, identity, root, nodes, "pending")
-    _withdraw(database, identity, root, nodes)
+def _remove_replaced(database: Database, identity: SetIdentity, roots: Sequence[UUID]) -> None:
+    """Remove other sets of the same name and day."""
+    for root in roots:
+        ((nodes,),) = database.query(_TREE_NODES, {"root": root})
+        logger.info("%s: replacing the set under root %s", identity.name, root)
+        _note(database, identity, root, nodes, "pending")
+        _withdraw(database, identity, root, nodes)
 
 
-def _withdraw(
-    database: Database, identity: tuple[str, int], root: UUID, nodes: Sequence[UUID]
-) -> None:
+def _complete_replacement(database: Database, identity: SetIdentity) -> bool:
+    """Remove what the newest image of a tag and day replaces; whether there was anything."""
+    _, *replaced = find_image_roots(database, identity.name, identity.date)
+    _remove_replaced(database, identity, replaced)
+    return bool(replaced)
+
+
+def _withdraw(database: Database, identity: SetIdentity, root: UUID, nodes: Sequence[UUID]) -> None:
     """Remove all rows under the identities of a set; its root goes first, so that readers,
     who find a set by that, do not see it in parts."""
-    name, date = identity
     parameters = {"root": root, "nodes": list(nodes)}
+    if identity.is_image:
+        delete_rows(database, "ImagePackageSetName", "pkgset_uuid = {root:UUID}", {"root": root})
     delete_rows(database, "PackageSetName", "pkgset_uuid = {root:UUID}", {"root": root})
     delete_rows(
         database, "PackageSetName", f"pkgset_ruuid = {{root:UUID}} OR {_IS_NODE}", parameters
     )
     delete_rows(database, "PackageSet", _IS_NODE, {"nodes": list(nodes)})
-    delete_rows(database, "last_packages_stage1", "pkgset_ruuid = {root:UUID}", {"root": root})
-    if not find_repository_roots(database, name, date):
-        _remove_flat_copy(database, name, date)
+    if not identity.is_image:
+        _withdraw_flat_copy(database, identity, root)
     _note(database, identity, root, nodes, "withdrawn")
+
+
+def _withdraw_flat_copy(database: Database, identity: SetIdentity, root: UUID) -> None:
+    delete_rows(database, "last_packages_stage1", "pkgset_ruuid = {root:UUID}", {"root": root})
+    if not find_repository_roots(database, identity.name, identity.date):
+        _remove_flat_copy(database, identity.name, identity.date)
 
 
 def _remove_flat_copy(database: Database, name: str, date: int) -> None:
@@ -254,10 +330,10 @@ def _remove_flat_copy(database: Database, name: str, date: int) -> None:
 
 
 def _complete_flat_copy(
-    database: Database, identity: tuple[str, int], root: UUID, nodes: Sequence[UUID]
+    database: Database, identity: SetIdentity, root: UUID, nodes: Sequence[UUID]
 ) -> bool:
     """Bring StaticLastPackages to what the root's insert would have copied."""
-    name, date = identity
+    name, date = identity.name, identity.date
     members = database.query(_DISTINCT_MEMBERS, {"nodes": list(nodes)})
     copied = database.query(_FLAT_COPY_COUNT, {"name": name, "date": date})
     if copied == members and database.query(_IS_ANNOUNCED, {"root": root}) == [(1,)]:
@@ -274,16 +350,15 @@ def _complete_flat_copy(
 
 
 def _note(
-    database: Database, identity: tuple[str, int], root: UUID, nodes: Sequence[UUID], state: str
+    database: Database, identity: SetIdentity, root: UUID, nodes: Sequence[UUID], state: str
 ) -> None:
     """Write into the journal of loads what is about to happen, or has happened, to a set."""
-    name, date = identity
     process = os.getpid()
     columns: dict[str, list[Any]] = {
         "intent_root": [root],
         "intent_nodes": [list(nodes)],
-        "intent_name": [name],
-        "intent_date": [date],
+        "intent_name": [identity.name],
+        "intent_date": [identity.date],
         "intent_state": [state],
         "intent_host": [socket.gethostname()],
         "intent_process": [process],

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from altrepodb.db.database import Database
-from altrepodb.errors import AlreadyLoadedError, ConfigurationError, SourceError
+from altrepodb.errors import AlreadyLoadedError, SourceError
 from altrepodb.packages.batch import PackageBatch
 from altrepodb.packages.identities import Identities, find_identities
 from altrepodb.packages.insert import PackageWriter
@@ -17,6 +17,7 @@ from altrepodb.packages.package_sets import (
     PackageSet,
     PackageSetNode,
     commit_package_set,
+    find_midnight,
     find_repository_roots,
     settle_interrupted_loads,
 )
@@ -124,10 +125,6 @@ def load_repository(
     return summary
 
 
-_MIDNIGHT = """
-SELECT toUnixTimestamp(midnight), toString(toDate(midnight))
-FROM (SELECT toDateTime(concat({day:String}, ' 00:00:00')) AS midnight)
-"""
 _TODAY = "SELECT toString(today())"
 
 
@@ -136,11 +133,8 @@ def _set_date(database: Database, options: RepositoryOptions, summary: Repositor
     day = options.date
     if day is None:
         ((day,),) = database.query(_TODAY)
-    ((midnight, stored_day),) = database.query(_MIDNIGHT, {"day": day})
-    if stored_day != day:
-        raise ConfigurationError(f"{day}: the database cannot store this day")
     summary.date = str(day)
-    return int(midnight)
+    return find_midnight(database, summary.date)
 
 
 def _is_complete(

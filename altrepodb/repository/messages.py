@@ -25,6 +25,9 @@ logger = logging.getLogger("altrepodb.repo")
 TAG = "uploaderd"
 
 _DAY = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})", re.ASCII)
+_FIRST_DAY, _LAST_DAY = date(1970, 1, 2), date(2106, 2, 6)
+"""What the type DateTime can hold whatever the zone of the server."""
+
 _GRACE_HOURS = 3
 """So long after midnight a message of the day before may still be under way."""
 
@@ -48,6 +51,8 @@ def read_request(body: Mapping[str, Any], branches: Collection[str]) -> Reposito
         if found is None:
             raise ValueError
         day = date(*map(int, found.groups()))
+        if not _FIRST_DAY <= day <= _LAST_DAY:
+            raise ValueError
     except ValueError:
         raise SourceError(f"date: expected YYYY-MM-DD, got {text[:40]!r}") from None
     return RepositoryRequest(branch, day.isoformat())

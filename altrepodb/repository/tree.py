@@ -109,6 +109,15 @@ def read_tree(root: Path, accept_bad_checksums: bool = False) -> RepositoryTree:
     With ``accept_bad_checksums`` a list that does not match is a warning. Raises SourceError
     when the directory is no repository, a list is missing, or does not match its checksum.
     """
+    try:
+        return _read_tree(root, accept_bad_checksums)
+    except OSError as error:
+        raise SourceError(
+            f"{printable(error.filename or os.fspath(root))}: {error.strerror}"
+        ) from error
+
+
+def _read_tree(root: Path, accept_bad_checksums: bool) -> RepositoryTree:
     name = printable(os.fspath(root))
     if not (root / "files" / "list").is_dir():
         raise SourceError(f"{name}: not a package repository: no directory files/list")

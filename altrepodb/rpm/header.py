@@ -10,6 +10,7 @@ anything is taken, and every entry against the data area before its value is rea
 
 from __future__ import annotations
 
+import binascii
 import struct
 import sys
 from array import array
@@ -29,10 +30,12 @@ __all__ = [
     "HeaderLimits",
     "header_size",
     "parse_header",
+    "parse_header_blob",
 ]
 
 HEADER_INTRO_BYTES = 16
 _ENTRY_BYTES = 16
+_SHA1_BYTES = 20
 _MAGIC = b"\x8e\xad\xe8\x01\x00\x00\x00\x00"
 
 _CHAR, _INT8, _INT16, _INT32, _INT64, _STRING, _BIN, _STRING_ARRAY, _I18N_STRING = range(1, 10)
@@ -100,6 +103,18 @@ def parse_header(raw: bytes, limits: HeaderLimits, name: str) -> Header:
     described = zip(types[::-1], offsets[::-1], counts[::-1], strict=True)
     entries = dict(zip(tag_numbers[::-1], described, strict=True))
     return Header(name, entries, data, sorted({*offsets, len(data)}))
+
+
+def parse_header_blob(blob: bytes, name: str) -> Header:
+    """Read the index of a header as an rpm database holds it: without magic, nothing after it.
+
+    Signature tags stand in it too. Raises SourceError for damage.
+    """
+    raw = _MAGIC + blob
+    size = header_size(raw[:HEADER_INTRO_BYTES], MAIN_HEADER_LIMITS, name)
+    if len(raw) != size:
+        raise SourceError(f"{name}: a header of {size} bytes in {len(raw)}")
+    return parse_header(raw, MAIN_HEADER_LIMITS, name)
 
 
 def _check_index(
@@ -227,6 +242,17 @@ class Header:
         if offset + count > len(self.data):
             raise self._broken(tag, f"bytes up to {offset + count} in {len(self.data)} of data")
         return self.data[offset : offset + count]
+
+    def sha1(self, tag: int) -> bytes:
+        """A SHA-1 that is stored as hexadecimal text: 20 bytes, or empty."""
+        text = self.string(tag)
+        try:
+            digest = binascii.unhexlify(text)
+        except ValueError:
+            digest = b""
+        if text and len(digest) != _SHA1_BYTES:
+            raise self._broken(tag, f"{text[:60]!r} is no SHA-1")
+        return digest
 
     def text_of_any_type(self, tag: int) -> bytes:
         """A text, or the decimal form of a number (architecture and OS before 1998)."""

@@ -1,18 +1,20 @@
 """An rpm package file: lead, signature header, main header; the payload is left for later.
 
-Only the header region is read. A package file is the lead (96 bytes), the signature header,
-padding to a multiple of 8, the main header, and the payload up to the end of the file.
+Only the header region is read, of a file or of any other source of bytes, such as a file in an
+image. A package file is the lead (96 bytes), the signature header, padding to a multiple of 8,
+the main header, and the payload up to the end of the file.
 """
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
+from altrepodb.byte_source import ByteSource
 from altrepodb.errors import SourceError
 from altrepodb.rpm import tags
 from altrepodb.rpm.header import (
@@ -24,12 +26,15 @@ from altrepodb.rpm.header import (
     parse_header,
 )
 
-__all__ = ["PackageFile", "open_package", "printable"]
+__all__ = ["PackageFile", "open_package", "package_arch", "printable", "read_package"]
 
+_AREPO_PREFIX = b"i586-"
+_AREPO_ARCH = b"x86_64-i586"
 _LEAD_BYTES = 96
 _LEAD_MAGIC = b"\xed\xab\xee\xdb"
 _SIGNATURE_TYPE_HEADER = 5
 _FIRST_READ_BYTES = 32 * 1024
+_NO_DESCRIPTOR = -1
 _MAX_GPG_BYTES = 16384
 """librpm drops signatures of this size and above when it merges them into the header."""
 
@@ -39,9 +44,17 @@ def printable(path: str | bytes) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def package_arch(header: Header) -> bytes:
+    """The architecture of a package: ALT's 32-bit packages for x86_64 say theirs in the name."""
+    if header.string(tags.NAME).startswith(_AREPO_PREFIX):
+        return _AREPO_ARCH
+    return header.text_of_any_type(tags.ARCH)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PackageFile:
-    """An open package file. ``descriptor`` is valid inside ``open_package`` only."""
+    """An open package file. ``descriptor`` is valid inside ``open_package`` only, and negative for
+    a package that is no file of its own."""
 
     name: str
     path: bytes
@@ -60,14 +73,7 @@ class PackageFile:
         Raises SourceError when it is no SHA-1 in hexadecimal.
         """
         header = self.header if tags.SIGNATURE_SHA1 in self.header else self.signature
-        text = header.string(tags.SIGNATURE_SHA1)
-        try:
-            digest = binascii.unhexlify(text)
-        except ValueError:
-            digest = b""
-        if text and len(digest) != 20:
-            raise SourceError(f"{self.name}: tag 269: {text[:60]!r} is no SHA-1")
-        return digest
+        return header.sha1(tags.SIGNATURE_SHA1)
 
     @property
     def signed_md5(self) -> bytes:
@@ -91,19 +97,23 @@ class PackageFile:
         )
 
 
+_Read = Callable[[int, int], bytes]
+"""Gives up to so many bytes at an offset."""
+
+
 class _Window:
     """The first bytes of a file, read on as they are needed."""
 
-    def __init__(self, descriptor: int, name: str) -> None:
-        self._descriptor = descriptor
+    def __init__(self, read: _Read, name: str) -> None:
+        self._read = read
         self._name = name
-        self._data = os.pread(descriptor, _FIRST_READ_BYTES, 0)
+        self._data = read(_FIRST_READ_BYTES, 0)
 
     def take(self, start: int, size: int, what: str) -> bytes:
         """``size`` bytes at ``start``. Raises SourceError when the file has fewer."""
         missing = start + size - len(self._data)
         if missing > 0:
-            self._data += os.pread(self._descriptor, missing, len(self._data))
+            self._data += self._read(missing, len(self._data))
         taken = self._data[start : start + size]
         if len(taken) < size:
             raise SourceError(f"{self._name}: truncated in the {what}")
@@ -132,9 +142,10 @@ def _is_source(lead_says_source: bool, header: Header) -> bool:
     return lead_says_source and tags.SOURCE_RPM not in header
 
 
-def _read_headers(descriptor: int, path: bytes, name: str) -> PackageFile:
-    size = os.fstat(descriptor).st_size
-    window = _Window(descriptor, name)
+def _read_headers(
+    read: _Read, size: int, path: bytes, name: str, descriptor: int = _NO_DESCRIPTOR
+) -> PackageFile:
+    window = _Window(read, name)
     lead_says_source = _check_lead(window.take(0, _LEAD_BYTES, "lead"), name)
 
     def read_header(start: int, what: str, of_signature: bool) -> bytes:
@@ -176,8 +187,27 @@ def open_package(path: str | bytes | os.PathLike[str]) -> Iterator[PackageFile]:
     except OSError as error:
         raise SourceError(f"{name}: {error.strerror}") from error
     try:
-        yield _read_headers(descriptor, os.fsencode(path), name)
+        yield _read_headers(
+            partial(os.pread, descriptor),
+            os.fstat(descriptor).st_size,
+            os.fsencode(path),
+            name,
+            descriptor,
+        )
     except OSError as error:
         raise SourceError(f"{name}: {error.strerror}") from error
     finally:
         os.close(descriptor)
+
+
+def read_package(source: ByteSource, path: bytes) -> PackageFile:
+    """The headers of a package that lies somewhere in another file; ``path`` is where.
+
+    Raises SourceError, naming the source, when it is no sound package.
+    """
+
+    def read(count: int, offset: int) -> bytes:
+        available = max(0, source.size - offset)
+        return source.pread(min(count, available), offset) if available else b""
+
+    return _read_headers(read, source.size, path, source.name)

@@ -14,6 +14,11 @@ SIGNATURE_PAYLOAD_SIZE = 1007
 SIGNATURE_SHA1 = 269
 SIGNATURE_LONG_ARCHIVE_SIZE = 271
 
+# signature tags by their numbers in the headers of an rpm database
+MERGED_MD5 = 261
+MERGED_GPG = 262
+MERGED_SHA1 = 269
+
 HEADER_I18N_TABLE = 100
 
 NAME = 1000

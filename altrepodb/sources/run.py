@@ -160,7 +160,7 @@ class SourceRun:
     def __enter__(self) -> SourceRun:
         """Raises LockHeldError when the same program runs for the same database already."""
         directory, key = self.options.state_directory, self.options.database_key
-        key = key or self.database.name
+        key = key or self.database.key
         with ExitStack() as stack:
             stack.enter_context(run_lock(self._program, directory, key))
             stack.enter_context(self.http)

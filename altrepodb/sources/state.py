@@ -11,7 +11,6 @@ fetches once more than it had to.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -23,7 +22,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from altrepodb.config import DatabaseSettings
 from altrepodb.db.lock import FileLock
 from altrepodb.errors import ConfigurationError, SourceError
 from altrepodb.http import Validators, shown_url
@@ -31,7 +29,6 @@ from altrepodb.http import Validators, shown_url
 __all__ = [
     "SourceState",
     "check_not_shrunk",
-    "database_key",
     "default_state_directory",
     "run_lock",
 ]
@@ -50,15 +47,6 @@ def default_state_directory() -> Path:
     if not os.path.isabs(base):
         return Path.home() / ".local" / "state" / "altrepodb"
     return Path(base) / "altrepodb"
-
-
-def database_key(settings: DatabaseSettings) -> str:
-    """A part of a file name that tells databases apart: host and name, or directory and name."""
-    if settings.embedded is not None:
-        place = str(settings.embedded.absolute())
-        digest = hashlib.sha256(os.fsencode(place)).hexdigest()[:12]
-        return _safe(f"embedded-{digest}.{settings.dbname}")
-    return _safe(f"{settings.host}-{settings.port}.{settings.dbname}")
 
 
 def _safe(name: str) -> str:

@@ -88,7 +88,8 @@ def load_announced(
     from altrepodb.workers import worker_pool
 
     root = find_task(task_id, trees, received)
-    if text(root / "task" / "state").strip() not in _SETTLED_STATES:
+    state = text(root / "task" / "state").strip()
+    if state and state not in _SETTLED_STATES:
         return TaskSummary(tasks=1, skipped=1)
     options = TaskOptions(
         paths=[root],
@@ -97,21 +98,29 @@ def load_announced(
         flush_buffers=True,
         states=_SETTLED_STATES,
     )
-    with worker_pool(WORKERS) as pool:
-        return load_tasks(options, database, pool)
+    try:
+        with worker_pool(WORKERS) as pool:
+            return load_tasks(options, database, pool)
+    except SourceError as error:
+        if root.is_dir():
+            raise
+        raise TemporaryError(f"{_shown(root)}: moved while it was read") from error
 
 
 def find_task(task_id: int, trees: TaskTrees, received: float) -> Path:
     """The directory of a task, preferably the live one.
 
-    Raises TemporaryError when there is none while it may be on its way to the archive, and
-    SourceError afterwards.
+    Raises TemporaryError when there is none while it may be on its way to the archive, or when a
+    directory cannot be looked into; SourceError when it is nowhere for too long.
     """
     archived = f"_{task_id // _TASKS_PER_ARCHIVE_DIRECTORY}"
     places = trees.live / str(task_id), trees.archive / archived / str(task_id)
     for place in places:
-        if place.is_dir():
-            return place
+        try:
+            if place.is_dir():
+                return place
+        except OSError as error:
+            raise TemporaryError(f"{_shown(place)}: {error.strerror}") from error
     message = f"task {task_id}: neither {' nor '.join(map(_shown, places))} is there"
     # The clock may have been set back meanwhile.
     if abs(time.time() - received) < _MOVING_S:

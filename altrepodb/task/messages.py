@@ -56,9 +56,14 @@ class TaskEvent:
     progress: Progress | None = None
 
     @property
+    def is_announced(self) -> bool:
+        """Whether others wait to hear that it is done: what is under way is none of theirs."""
+        return self.is_load or self.deletion is not None or self.decision is not None
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is nothing to do."""
-        return not (self.is_load or self.deletion or self.decision or self.progress)
+        return not self.is_announced and self.progress is None
 
 
 def read_event(kind: str, body: Mapping[str, Any], *, with_progress: bool) -> TaskEvent:

@@ -452,10 +452,10 @@ class Deliveries:
 
     def _done(self, held: _Held) -> None:
         self.counters["done"] += 1
-        if not self.settings.publish_on_done:
+        assert held.work is not None
+        if not self.settings.publish_on_done or held.work.published is None:
             self._settle(held, "ack")
             return
-        assert held.work is not None
         self._publish(held, self.settings.amqp.exchange, added=held.work.published)
 
     def _failed(self, held: _Held, reason: str) -> None:

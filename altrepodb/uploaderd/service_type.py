@@ -53,14 +53,15 @@ class Work:
     ``subject`` is for people: a task number, a branch and date. Two works of one service with the
     same ``exclusive`` key are never at work at once. Waiting works with the same ``merged`` key,
     unless that is None, are done by one call and settled together; the newest one is called.
-    ``published`` holds what is added to the body of the event that ``publish_on_done`` sends.
+    ``published`` holds what is added to the body of the event that ``publish_on_done`` sends;
+    None is for works that nobody is told of.
     """
 
     subject: str
     arguments: Any = None
     exclusive: Hashable = None
     merged: Hashable = None
-    published: Mapping[str, Any] = field(default_factory=dict)
+    published: Mapping[str, Any] | None = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from altrepodb.config import DatabaseSettings
 from altrepodb.db import open_database
 from altrepodb.db.database import Database
 from altrepodb.db.embedded import open_embedded
+from tests.support.alt_images import load_branches
 from tests.support.clickhouse import PROGRAM, ClickHouseServer
 from tests.support.clickhouse import is_installed as is_server_installed
 from tests.support.daemon_services import EFFECTS_TABLE
@@ -74,3 +75,11 @@ def effects_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHo
 def effects_database(effects_server: ClickHouseServer) -> DatabaseSettings:
     """How to reach it."""
     return effects_server.settings("default")
+
+
+@pytest.fixture(scope="session")
+def branches_template(schema_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A closed database with the branches that the images of tests are made of."""
+    work = tmp_path_factory.mktemp("branches")
+    load_branches(schema_template, work / "database", work)
+    return work / "database"

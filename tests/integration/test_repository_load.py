@@ -869,9 +869,9 @@ def test_set_of_an_image_is_not_copied(loader: Loader, small: ComposedRepository
     root = PackageSetNode(0, "image", attributes={"class": "iso"})
     node = PackageSetNode(1, "rpms", root.uuid, packages=hashes)
     before = count(loader.database, "StaticLastPackages")
-    commit_package_set(loader.database, PackageSet(root, [node], MIDNIGHT, ""))
-    forget_done(loader.database, root.uuid, "image")
-    assert not settle_interrupted_loads(loader.database, "image", MIDNIGHT)
+    commit_package_set(loader.database, PackageSet(root, [node], MIDNIGHT, "tag"))
+    forget_done(loader.database, root.uuid, "tag")
+    assert not settle_interrupted_loads(loader.database, "tag", MIDNIGHT, is_image=True)
     assert count(loader.database, "StaticLastPackages") == before
     assert len(roots(loader.database, "image")) == 1
 

@@ -18,20 +18,28 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from altrepodb.config import DatabaseSettings
 from altrepodb.db.database import Database, Row
+from altrepodb.db.lock import FileLock
 from altrepodb.errors import (
     AlreadyLoadedError,
     DatabaseUnavailableError,
+    LockHeldError,
     SourceError,
     TemporaryError,
 )
 from altrepodb.task import events
 from altrepodb.task.load import load_tasks
+from altrepodb.uploaderd.log import LogSink
+from altrepodb.uploaderd.outcome import OutcomeKind
+from altrepodb.uploaderd.processes import spawn_context
 from altrepodb.uploaderd.service_type import Drop
+from altrepodb.uploaderd.worker import READY, WorkerStart, run_worker
 from tests.support import task_changes as change
+from tests.support.alt_images import DATA, HELLO, IsoPlan, compose_iso
 from tests.support.http_server import Answer, HttpSite
 from tests.support.listing_pages import render
-from tests.support.loading import ROOT, FailingDatabase, Fault
+from tests.support.loading import ROOT, FailingDatabase, Fault, open_database_in
 from tests.support.messages import (
     APPROVAL_TIME,
     TASK_ID,
@@ -39,6 +47,7 @@ from tests.support.messages import (
     acl_change,
     approval,
     bug_change,
+    image_request,
     task_progress,
     task_state,
     withdrawal,
@@ -173,7 +182,8 @@ def test_task_that_has_gone_on(
     tasks: Service, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is on disk counts: loaded when its state is one to load, else another message comes."""
-    compose(tasks, "BUILDING", 7)
+    # One that is being built need not even be complete.
+    change.put(compose(tasks, "BUILDING", 7), "task/id", b"\n")
     left = tasks.receive(database, "task.state", task_state("TESTED", taskid=7))
     assert (left.tasks, left.skipped, left.inserted) == (1, 1, {})
     root = compose(tasks, "TESTED", 8)
@@ -190,6 +200,35 @@ def test_task_that_has_gone_on(
     late = tasks.receive(database, "task.state", task_state("TESTED", taskid=8))
     assert (late.skipped, late.loaded) == (1, 0)
     assert len(states(database)) == 1
+
+
+def test_task_that_moves_away_while_it_is_read(
+    tasks: Service, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = compose(tasks)
+
+    def move_first(*arguments: Any) -> Any:
+        change.archive(root, Path(tasks.keys["tasks_archive_dir"]))
+        return load_tasks(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("altrepodb.task.load.load_tasks", move_first)
+        with pytest.raises(TemporaryError, match="moved while it was read"):
+            tasks.receive(database, "task.state", task_state("DONE"))
+    assert tasks.receive(database, "task.state", task_state("DONE")).loaded == 1
+
+
+def test_directory_that_cannot_be_looked_into(tasks: Service, database: Database) -> None:
+    unreadable = Service("task_loader", {**tasks.keys, "tasks_dir": "/" + "x" * 300})
+    with pytest.raises(TemporaryError, match="File name too long"):
+        unreadable.receive(database, "task.state", task_state("DONE"), time.time() - 3600)
+
+
+def test_task_without_a_state(tasks: Service, database: Database) -> None:
+    root = compose(tasks)
+    change.remove(root, "task/state")
+    with pytest.raises(SourceError, match="task/state"):
+        tasks.receive(database, "task.state", task_state("DONE"))
 
 
 def test_task_that_is_broken(tasks: Service, database: Database) -> None:
@@ -389,9 +428,43 @@ def test_repository(
     assert len(database.query(f"{roots} WHERE pkgset_depth = 0")) == 1
 
 
+def test_worker_process_of_the_daemon(
+    repository: ComposedRepository, schema_template: Path, tmp_path: Path
+) -> None:
+    """It opens the database for each work, and each load has a pool of processes of its own."""
+    database = tmp_path / "database"
+    shutil.copytree(schema_template, database, symlinks=True)
+    service = Service("repo_loader", {"repo_dirs": {"a": str(repository.root), "b": "/nowhere"}})
+    settings = DatabaseSettings(dbname="repodb", embedded=database)
+    log = LogSink(None, to_syslog=False, level="ERROR")
+    start = WorkerStart(service.type, service.settings, settings, log, os.getpid())
+    context = spawn_context()
+    ours, theirs = context.Pipe()
+    process = context.Process(target=run_worker, args=(start, theirs))
+    process.start()
+    theirs.close()
+    try:
+        assert ours.recv() == READY
+        outcomes = []
+        for branch, day in (("a", "2022-08-18"), ("a", "2022-08-18"), ("b", "2022-08-18"),
+                            ("a", "2022-08-19")):  # fmt: skip
+            ours.send(service.accept("repo.load", {"branch": branch, "date": day}))
+            outcomes.append(ours.recv())
+    finally:
+        ours.close()
+        process.join(20)
+        process.kill()
+    done = OutcomeKind.DONE
+    assert [outcome.kind for outcome in outcomes] == [done, done, OutcomeKind.FAILED, done]
+    assert outcomes[1].reason == "a of 2022-08-18: already loaded"
+    with open_database_in(database) as opened:
+        roots = opened.query("SELECT count() FROM PackageSetName WHERE pkgset_depth = 0")
+    assert roots == [(2,)]
+
+
 def test_repository_whose_directory_is_gone(tmp_path: Path, database: Database) -> None:
     (tmp_path / "latest").symlink_to(tmp_path / "2022" / "08" / "18")
-    for name in ("latest", "nowhere"):
+    for name in ("latest", "nowhere", "x" * 300):
         service = Service("repo_loader", {"repo_dirs": {"p10": str(tmp_path / name)}})
         with pytest.raises(SourceError):
             service.receive(database, "repo.load", {"branch": "p10", "date": "2022-08-18"})
@@ -477,6 +550,20 @@ def test_watch(site: HttpSite, tmp_path: Path, database: Database) -> None:
     assert (again.result, again.inserted) == ("uptodate", {})
     rows = database.query("SELECT pkg_name, toUnixTimestamp(date_update) FROM PackagesWatch")
     assert rows == [("nano", MOMENT)]
+
+
+def test_job_that_a_command_does_already(
+    site: HttpSite, tmp_path: Path, database: Database
+) -> None:
+    """The lock is that of the command for this database; the message waits."""
+    site.add("/w", Answer(b"", last_modified=MODIFIED))
+    service = job("watch_loader", site.url("/w"), tmp_path)
+    settings = DatabaseSettings(dbname=database.name, embedded=tmp_path / "database")
+    (tmp_path / "state").mkdir()
+    lock = FileLock(tmp_path / "state" / f"watch_loader.{settings.key}.lock", 0)
+    with lock, pytest.raises(LockHeldError):
+        service.receive(database, "watch.load", {})
+    assert site.paths() == []
 
 
 def test_repocop(site: HttpSite, tmp_path: Path, database: Database) -> None:
@@ -585,6 +672,52 @@ def test_spdx(tmp_path: Path, database: Database) -> None:
     service = job("spdx_loader", upstream.as_uri(), tmp_path, git_root=str(tmp_path / "copy"))
     assert service.receive(database, "spdx.load", {}).inserted == {"SPDXLicenses": 2}
     assert service.receive(database, "spdx.load", {}).inserted == {}
+
+
+# --- iso_loader, image_loader
+
+
+@pytest.mark.parametrize("name", ["iso", "image"])
+def test_image_that_is_none(name: str, tmp_path: Path, database: Database) -> None:
+    """Nothing outside of the directory is opened, wherever links lead; damage is an error."""
+    images = tmp_path / "images"
+    images.mkdir()
+    secret = tmp_path / "secret.img"
+    secret.write_bytes(bytes(4096))
+    (images / "file.img").symlink_to(secret)
+    (images / "directory").symlink_to(tmp_path)
+    (images / "round").symlink_to(images / "round")
+    (images / "zeros.img").write_bytes(bytes(65536))
+    os.mkfifo(images / "pipe.img")
+    service = Service(f"{name}_loader", {"image_dir": str(images)})
+    for path, words in (
+        ("file.img", "leads out of"), ("directory/secret.img", "leads out of"),
+        ("round", "round"), ("zeros.img", "zeros.img"), ("pipe.img", "pipe.img"),
+        ("none.img", "none"),
+        ("zeros.img/x", "zeros"), ("x" * 300, "xxx"),
+    ):  # fmt: skip
+        with pytest.raises(SourceError, match=words) as caught:
+            service.receive(database, f"{name}.load", image_request(path=path, type="img"))
+        assert "\n" not in str(caught.value)
+    assert database.query("SELECT count() FROM PackageSetName") == [(0,)]
+
+
+def test_disc(branches_template: Path, tmp_path: Path) -> None:
+    """A real one below the directory, behind a link within it; again it is loaded already."""
+    images = tmp_path / "images"
+    disc = compose_iso(images / "p10", IsoPlan(packages=[HELLO, DATA]))
+    (images / "latest.iso").symlink_to(disc)
+    shutil.copytree(branches_template, tmp_path / "database", symlinks=True)
+    service = Service("iso_loader", {"image_dir": str(images), "threads_count": 1})
+    body = image_request(path="latest.iso", edition="alt-workstation", version="10.0.1")
+    with open_database_in(tmp_path / "database") as database:
+        summary = service.receive(database, "iso.load", body)
+        assert (summary.image, summary.warnings) == (str(disc), 0)
+        tag = "p10:alt-workstation:::release.10.0.1:x86_64:install:iso"
+        with pytest.raises(AlreadyLoadedError, match=tag):
+            service.receive(database, "iso.load", {**body, "path": str(images / "latest.iso")})
+        roots = database.query("SELECT img_tag FROM ImagePackageSetName")
+        assert roots == [(tag,)]
 
 
 def test_unexpected_keys_reach_no_loader(database: Database) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,13 @@ from pathlib import Path
 import pytest
 
 from altrepodb.errors import AltrepodbError, SourceError
-from altrepodb.workers import DEFAULT_WORKERS_LIMIT, WorkerPool, default_workers, worker_pool
+from altrepodb.workers import (
+    DEFAULT_WORKERS_LIMIT,
+    WorkerPool,
+    can_fork,
+    default_workers,
+    worker_pool,
+)
 from tests.support.loading import ROOT, environment, living_processes
 
 _TIMEOUT_S = 20.0
@@ -54,6 +61,13 @@ def touch(path: Path) -> Path:
     return path
 
 
+def hold_on(seconds: float) -> None:
+    """Either the death of this process, or a time that no test waits for."""
+    if not seconds:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(seconds)
+
+
 def kill_yourself(_: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -77,6 +91,28 @@ def signals_ignored(_: int) -> bool:
     return signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
+_is_marked = False
+
+
+def is_marked(_: int) -> bool:
+    return _is_marked
+
+
+def test_process_with_threads_is_not_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child would inherit their locks as they are; it is started anew instead."""
+    monkeypatch.setattr(sys.modules[__name__], "_is_marked", True)
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    try:
+        assert not can_fork()
+        with worker_pool(1) as workers:
+            assert list(workers.map(is_marked, [0])) == [False]
+    finally:
+        end.set()
+        thread.join()
+
+
 @pytest.fixture(scope="module", params=["fork", "engine loaded"])
 def pool(request: pytest.FixtureRequest) -> Iterator[WorkerPool]:
     """Pools as they are started without and with the engine in the process."""
@@ -89,6 +125,18 @@ def pool(request: pytest.FixtureRequest) -> Iterator[WorkerPool]:
             assert sys.modules["chdb"] is chdb
         with worker_pool(2) as workers:
             yield workers
+
+
+def test_sigterm_of_others_is_left_to_the_parent(pool: WorkerPool) -> None:
+    """As when a service manager ends a whole control group: the load goes on."""
+    workers: set[int] = set()
+    deadline = time.monotonic() + _TIMEOUT_S
+    while len(workers) < 2:
+        assert time.monotonic() < deadline
+        workers |= set(pool.map(sleep_and_tell, [0.05] * 4))
+    results = pool.map(sleep_and_tell, [0.3] * 4)
+    subprocess.run(["kill", "-TERM", *map(str, workers)], check=True)
+    assert set(results) <= workers
 
 
 def test_results_are_in_order(pool: WorkerPool) -> None:
@@ -180,6 +228,13 @@ def test_killed_worker(tmp_path: Path) -> None:
             list(workers.map(slow_square, range(3)))
 
 
+def test_other_workers_end_when_one_dies() -> None:
+    started = time.monotonic()
+    with worker_pool(2) as workers, pytest.raises(AltrepodbError, match="a worker process died"):
+        list(workers.map(hold_on, [60.0, 0.0]))
+    assert time.monotonic() - started < 30
+
+
 def test_workers_are_gone_after_the_block() -> None:
     before = multiprocessing.active_children()
     with worker_pool(2) as workers:
@@ -213,7 +268,7 @@ def test_workers_die_with_their_parent(
     ) as process:
         assert process.stdout is not None
         workers = set(map(int, process.stdout.readline().split()))
-        assert len(workers) == 2
+        assert workers
         assert workers <= set(living_processes(process.pid))
         process.send_signal(number)
         process.wait(_TIMEOUT_S)

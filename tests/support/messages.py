@@ -111,3 +111,13 @@ def bug_change(moment: str = "2022-06-27T10:15:30", **changes: Any) -> dict[str,
     }  # fmt: skip
     meta = {"routing_key": "bugzilla.bug.changed.status", "time": moment}
     return {"_meta": meta, "payload": {"change": ["NEW", "ASSIGNED"], "bug": bug}}
+
+
+def image_request(**changes: Any) -> dict[str, Any]:
+    """The body of ``iso.load``."""
+    return {
+        "path": "p10/images/alt-server.iso", "edition": "alt-server", "version": "10.1",
+        "release": "release", "platform": "", "variant": "install", "flavor": "",
+        "arch": "x86_64", "branch": "p10", "date": "2022-08-11",
+        "url": "https://example.org/alt-server.iso", **changes,
+    }  # fmt: skip

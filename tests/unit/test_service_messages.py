@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from altrepodb.errors import ConfigurationError
+from altrepodb.image.options import ImageOptions
 from altrepodb.repository.messages import RepositoryRequest
 from altrepodb.sources.acl import AclRecord
 from altrepodb.task.approvals import Approval
@@ -27,6 +28,7 @@ from tests.support.messages import (
     acl_change,
     approval,
     bug_change,
+    image_request,
     task_progress,
     task_state,
     withdrawal,
@@ -285,9 +287,21 @@ def test_keys_of_task_messages() -> None:
 def test_messages_that_are_stored_only(key: str) -> None:
     """Whatever they say, they ask for no load."""
     work = accepted(RECORDING_TASKS.accept(key, task_state("DONE", subtaskid=100)))
-    assert (work.arguments.event.is_load, work.merged) == (False, None)
+    assert (work.arguments.event.is_load, work.merged, work.published) == (False, None, None)
     assert work.arguments.event.progress.type == key.rpartition(".")[2]
     assert RECORDING_TASKS.accept(key, task_state(owner=None)) is None
+
+
+def test_who_is_told() -> None:
+    """Consumers of events expect what was loaded, not every step of a build."""
+    for key, body, is_told in (
+        ("task.state", task_state("TESTED"), True), ("task.state", task_state("PENDING"), False),
+        ("task.state", task_state("deleted"), True),
+        ("task.progress", task_progress("started"), False),
+        ("task.progress", task_progress(), True), ("task.subtask.approve", withdrawal(), True),
+    ):  # fmt: skip
+        work = accepted(RECORDING_TASKS.accept(key, body))
+        assert work.published == ({} if is_told else None)
 
 
 # --- repo_loader
@@ -327,7 +341,8 @@ def test_repository_of_a_branch_and_day() -> None:
         ({"date": v}, "date")
         for v in (
             None, "", "today", "2022-02-30", "2022-13-01", "20220811", "22-08-11", "0000-01-01",
-            "2022-08-11 ", "2022-08-11T00:00", "+022-08-11", "２０２２-08-11", 20220811, [],
+            "1969-12-31", "2107-01-01", "2022-08-11 ", "2022-08-11T00:00", "+022-08-11",
+            "２０２２-08-11", 20220811, [],
             "2022-08-" + "1" * 5000,
         )
     ],
@@ -442,6 +457,82 @@ def test_triggers_that_wait_are_one(name: str, key: str) -> None:
         renamed.accept(key, {})
 
 
+# --- iso_loader, image_loader
+
+DISCS = Service("iso_loader", {"image_dir": "/images"})
+IMAGES = Service(
+    "image_loader",
+    {"image_dir": "/images", "allow_force": True, "threads_count": 3, "tmpdir": "/var/tmp"},
+)
+
+
+def test_image() -> None:
+    work = accepted(DISCS.accept("iso.load", image_request()))
+    assert work.arguments == ImageOptions(
+        path=Path("/images/p10/images/alt-server.iso"), type="iso", branch="p10",
+        edition="alt-server", version=(10, 1, 0), release="release", arch="x86_64",
+        variant="install", date="2022-08-11", url="https://example.org/alt-server.iso",
+    )  # fmt: skip
+    assert work.subject == "p10:alt-server:::release.10.1.0:x86_64:install:iso of 2022-08-11"
+    assert work.exclusive == (work.arguments.tag, "2022-08-11")
+    body = image_request(
+        path="/images/a/./b.qcow2", type="qcow", edition="cloud", platform="rpi4", flavor="jeos",
+        force=True, partition="2",
+    )  # fmt: skip
+    options = accepted(IMAGES.accept("image.load", body)).arguments
+    assert (options.path, options.flavor, options.platform) == (
+        Path("/images/a/b.qcow2"), "jeos", "rpi4"
+    )  # fmt: skip
+    assert (options.force, options.partition, options.jobs) == (True, 2, 3)
+    assert options.scratch_directory == Path("/var/tmp")
+    with pytest.raises(Drop, match="force: the settings do not allow it"):
+        DISCS.accept("iso.load", image_request(force=True))
+    with pytest.raises(Drop, match="unexpected routing key"):
+        DISCS.accept("image.load", image_request())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        None, "", 5, [], "/etc/passwd", "..", "../x", "a/../../x", "a/..", "/images/../etc/x",
+        "/images", "/images/", ".", "/imagesx/y", "//images/x", "a\0b", "/images2", "\ud800",
+        "x/" * 3000, "..\0", "two\nlines", "\udcff", "\x1b[2J",
+    ],
+)  # fmt: skip
+def test_path_that_leads_elsewhere(path: object) -> None:
+    with pytest.raises(Drop, match=r"\Apath: ") as caught:
+        DISCS.accept("iso.load", image_request(path=path))
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("edition", [None, "", "cloud", "alt-server\0", 5]),
+        ("version", [None, "", 10.1, "10.1.2.3", "10.1\n", "x", "-1", "1" * 100]),
+        ("release", [None, "gold"]),
+        ("variant", [None, "INSTALL"]),
+        ("platform", ["rpi4", 7, ["baikalm"]]),
+        ("arch", [None, "sparc", "e2kv", "../x"]),
+        ("branch", [None, "", "../p10", "p10:x", "p 10", "-p10", "p" * 65, "p10\n", "п10"]),
+        ("date", [None, "2022-8-1", "2022-02-30", "2022-08-11T00", "20220811", "2022-W01-1"]),
+        ("url", [None, "", "x", "https://x/ y\n", "https://\0", "https://" + "x" * 3000]),
+        ("force", ["yes", 1]),
+        ("dry_run", [[]]),
+        ("partition", [0, -1, "x", True]),
+    ],
+)
+def test_image_that_cannot_be_meant(key: str, values: list[object]) -> None:
+    for value in values:
+        with pytest.raises(Drop, match=rf"\A{key}: ") as caught:
+            DISCS.accept("iso.load", image_request(**{key: value}))
+        assert len(str(caught.value)) < 200
+    with pytest.raises(Drop, match=r"\Atype: "):
+        IMAGES.accept("image.load", image_request(type="iso"))
+    with pytest.raises(Drop, match=r"\Aflavor: "):
+        IMAGES.accept("image.load", image_request(type="tar", flavor="a:b"))
+
+
 # --- settings
 
 
@@ -483,6 +574,8 @@ def test_defaults() -> None:
         ("watch_loader", {"timeout": 0}, ["timeout"]),
         ("repocop_loader", {"url": ""}, ["url"]),
         ("spdx_loader", {"url": "--upload-pack=x"}, ["--upload-pack"]),
+        ("iso_loader", {"threads_count": "x"}, ["image_dir", "threads_count"]),
+        ("image_loader", {"image_dir": "images"}, ["image_dir: expected an absolute path"]),
     ],
 )
 def test_settings_that_cannot_be_meant(name: str, keys: dict[str, Any], words: list[str]) -> None:
@@ -518,6 +611,8 @@ GOOD = [
     (BUGZILLA, "bugzilla.bug.changed.x", bug_change()),
     (BUGZILLA, "bugzilla.comment.new", {"_meta": {}, "payload": {"comment": {"bug": {}}}}),
     (Service("watch_loader"), "watch.load", {}),
+    (DISCS, "iso.load", image_request()),
+    (IMAGES, "image.load", image_request(type="tar", flavor="x", partition=1)),
 ]
 
 

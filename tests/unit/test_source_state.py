@@ -19,7 +19,6 @@ from altrepodb.sources.run import Findings, SourceOptions, SourceSummary, check_
 from altrepodb.sources.state import (
     SourceState,
     check_not_shrunk,
-    database_key,
     default_state_directory,
     run_lock,
 )
@@ -80,16 +79,18 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_databases_are_told_apart(tmp_path: Path) -> None:
     keys = {
-        database_key(DatabaseSettings(host="a")),
-        database_key(DatabaseSettings(host="b")),
-        database_key(DatabaseSettings(host="a", dbname="x")),
-        database_key(DatabaseSettings(host="a", port=9001)),
-        database_key(DatabaseSettings(embedded=tmp_path)),
-        database_key(DatabaseSettings(embedded=tmp_path / "b")),
+        DatabaseSettings(host="a").key,
+        DatabaseSettings(host="b").key,
+        DatabaseSettings(host="a", dbname="x").key,
+        DatabaseSettings(host="a", port=9001).key,
+        DatabaseSettings(embedded=tmp_path).key,
+        DatabaseSettings(embedded=tmp_path / "b").key,
     }
     assert len(keys) == 6
-    keys.add(database_key(DatabaseSettings(host="../../x", dbname="a/../b")))
-    assert all("/" not in key and ".." not in key for key in keys)
+    odd = DatabaseSettings(host="../../x", dbname="a/../b").key
+    with run_lock("program", tmp_path / "locks", odd):
+        (lock,) = (tmp_path / "locks").rglob("*")
+    assert lock.parent == tmp_path / "locks"
 
 
 def test_lock_excludes_other_processes(tmp_path: Path) -> None:

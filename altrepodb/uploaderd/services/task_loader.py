@@ -97,6 +97,7 @@ def accept(message: Message, settings: TaskLoaderSettings) -> Work | None:
         TaskWork(event, message.received),
         exclusive=event.task_id,
         merged=together if event.is_load else None,
+        published={} if event.is_announced else None,
     )
 
 
