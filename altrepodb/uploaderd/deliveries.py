@@ -191,6 +191,8 @@ class Deliveries:
     def receive(self, delivery: Delivery) -> None:
         """A message came."""
         self.counters["received"] += 1
+        if self.logger.isEnabledFor(logging.DEBUG):
+            self.logger.debug("%s: received %s", delivery.routing_key, _text(delivery.body))
         key = _digest(delivery)
         if delivery.redelivered and self._adopt(key, delivery):
             return
@@ -518,7 +520,7 @@ class Deliveries:
             "%s: given up: %s; body: %s",
             held.routing_key,
             held.given_up,
-            held.body.decode("utf-8", "backslashreplace"),
+            _text(held.body),
         )
         self._settle(held, "reject")
 
@@ -597,6 +599,10 @@ def _digest(delivery: Delivery) -> bytes:
     digest.update(b"\0")
     digest.update(delivery.body)
     return digest.digest()
+
+
+def _text(body: bytes) -> str:
+    return body.decode("utf-8", "backslashreplace")
 
 
 def _payload(body: bytes) -> Any:
