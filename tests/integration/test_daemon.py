@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -173,6 +174,40 @@ class TestDelivery:
             daemon.wait_for_text("given up: load 3 raises; body: {")
             with broker.channel() as channel:
                 channel.exchange_delete(exchange)
+
+    def test_a_retry_queue_brings_the_message_back_as_it_was(
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
+    ) -> None:
+        gate = tmp_path / "gate"
+        with Daemon(
+            tmp_path,
+            broker,
+            effects_database,
+            retry_queue=True,
+            retry_delays=[0.3],
+            publish_on_done=True,
+        ) as daemon:
+            daemon.start()
+            text = body(1, **{"raise": "temporary"}, until=str(gate))
+            with daemon.listening(daemon.uploaded) as events:
+                daemon.publish(text, key="test.detour")
+                daemon.wait_for_line("start", 1, times=3)
+                gate.touch()
+                daemon.wait_until_empty()
+                daemon.wait_for_line("end", 1)
+                daemon.wait_until_empty()
+                ((method, properties, received),) = events()
+            times = [float(line.split()[3]) for line in daemon.lines("start", 1)]
+            assert all(later - sooner > 0.28 for sooner, later in pairwise(times))
+            assert (method.routing_key, received) == ("test.detour", text)
+            assert properties.headers["x-altrepo-attempt"] == len(times) - 1
+            assert daemon.stop() == 0
+            aside = f"{daemon.queue}.retry.300"
+            with broker.channel() as channel:
+                assert channel.queue_declare(aside, passive=True).method.message_count == 0
+                channel.queue_delete(aside)
+                channel.exchange_delete(aside)
+                channel.exchange_delete(f"{daemon.queue}.return")
 
     def test_a_policy_gets_rejected_messages(
         self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
