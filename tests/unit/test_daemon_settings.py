@@ -85,7 +85,8 @@ def test_defaults(tmp_path: Path) -> None:
     write(tmp_path)
     settings = read(tmp_path)
     (service,) = settings.services
-    assert service.amqp == AmqpSettings(queue=QueueSettings("q"))
+    words = "ALTRepoDB uploaderd service: watch_loader"
+    assert service.amqp == AmqpSettings(queue=QueueSettings("q"), information=words)
     assert service.amqp == AmqpSettings(
         host="localhost",
         port=5672,
@@ -95,6 +96,7 @@ def test_defaults(tmp_path: Path) -> None:
         username="guest",
         password="guest",
         product="ALTRepoDB uploaderd",
+        information=words,
         version=__version__,
         heartbeat=60,
         connection_timeout=10,

@@ -11,21 +11,16 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pika import BasicProperties
 
 from altrepodb.config import DatabaseSettings
 from altrepodb.errors import SourceError, TemporaryError
-from altrepodb.uploaderd.deliveries import (
-    Deliveries,
-    Delivery,
-    Job,
-    Phase,
-    Publish,
-    Settle,
-    Tag,
-)
+from altrepodb.uploaderd.actions import Delivery, Job, Publish, Settle, Tag
+from altrepodb.uploaderd.deliveries import Deliveries, Phase
 from altrepodb.uploaderd.notice import Notice
 from altrepodb.uploaderd.outcome import Outcome, OutcomeKind, outcome_of_error, outcome_of_summary
 from altrepodb.uploaderd.receipt import MAX_BODY_BYTES, MAX_DEPTH, read_body
+from altrepodb.uploaderd.retry_queue import Attempts, read_attempts
 from altrepodb.uploaderd.service_type import Drop, Message, ServiceType, Work
 from altrepodb.uploaderd.settings import AmqpSettings, QueueSettings, ServiceSettings
 
@@ -267,7 +262,7 @@ class TestPublishing:
         desk.finish(Outcome(OutcomeKind.FAILED, "x" * 2000))
         publish = desk.deliveries.take_actions()[-1]
         assert isinstance(publish, Publish)
-        assert publish.is_dead_letter
+        assert publish.is_mandatory
         assert publish.headers == {
             "x-altrepo-service": "test",
             "x-altrepo-reason": "x" * 512,
@@ -286,6 +281,60 @@ class TestPublishing:
         assert isinstance(publish, Publish)
         desk.deliveries.published(publish.number, "no queue")
         assert desk.done() == [(1, "reject")]
+
+
+class TestRetryQueue:
+    def test_a_copy_waits_elsewhere_and_keeps_count(self) -> None:
+        desk = Desk({"retry_queue": True, "requeue_on_reject": True, "max_redeliver_count": 1})
+        desk.receive()
+        desk.finish(TEMPORARY)
+        publish = desk.deliveries.take_actions()[-1]
+        assert isinstance(publish, Publish)
+        assert (publish.exchange, publish.delay_s) == ("test-q.retry.10000", 10)
+        desk.deliveries.published(publish.number)
+        assert desk.done() == [(1, "ack")]
+        # The copy comes back; the next failure is the first one that counts.
+        desk.now += 10
+        copy = BasicProperties(headers=dict(publish.headers))
+        desk.deliveries.receive(Delivery(Tag(1, 2), "key", publish.body, False, 0, copy))
+        desk.finish(FAILED)
+        publish = desk.deliveries.take_actions()[-1]
+        assert isinstance(publish, Publish)
+        assert publish.headers == {
+            "x-altrepo-attempt": 2,
+            "x-altrepo-failures": 1,
+            "x-altrepo-crashes": 0,
+            "x-altrepo-received": 1000,
+        }
+        copy = BasicProperties(headers=dict(publish.headers))
+        desk.deliveries.receive(Delivery(Tag(1, 3), "key", publish.body, False, 0, copy))
+        desk.finish(FAILED)
+        assert desk.notices()[-1] == ("CRITICAL", "it failed")
+
+    def test_without_a_queue_the_message_waits_here(self) -> None:
+        desk = Desk({"retry_queue": True})
+        desk.receive()
+        desk.finish(TEMPORARY)
+        publish = desk.deliveries.take_actions()[-1]
+        assert isinstance(publish, Publish)
+        desk.deliveries.published(publish.number, "refused")
+        assert desk.done() == []
+        desk.now += 11
+        desk.finish()
+        assert desk.done() == [(1, "ack")]
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"x-altrepo-attempt": "9"},
+            {"x-altrepo-attempt": -1},
+            {"x-altrepo-attempt": 10**12},
+            {"x-altrepo-attempt": 1, "x-altrepo-failures": 5},
+            {"x-altrepo-attempt": True},
+        ],
+    )
+    def test_headers_that_make_no_sense_count_nothing(self, headers: dict[str, Any]) -> None:
+        assert read_attempts(BasicProperties(headers=headers), 5.0) == Attempts(0, 0, 0, 5.0)
 
 
 class TestHandingOut:
