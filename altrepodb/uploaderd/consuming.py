@@ -17,8 +17,8 @@ from typing import Any
 from pika import BasicProperties, exceptions, spec
 
 from altrepodb.errors import AltrepodbError, ConfigurationError
+from altrepodb.uploaderd.actions import Delivery, Settle, Tag
 from altrepodb.uploaderd.broker import BROKER_ERRORS, explain, reconnect_delays
-from altrepodb.uploaderd.deliveries import Delivery, Settle, Tag
 from altrepodb.uploaderd.link import Channel, Connection, open_connection
 from altrepodb.uploaderd.notice import Notify
 from altrepodb.uploaderd.settings import Binding, ServiceSettings

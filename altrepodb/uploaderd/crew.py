@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, Literal
 
-from altrepodb.uploaderd.deliveries import Job
+from altrepodb.uploaderd.actions import Job
 from altrepodb.uploaderd.log import LogSink
 from altrepodb.uploaderd.outcome import Outcome, OutcomeKind
 from altrepodb.uploaderd.processes import close_group, spawn_context

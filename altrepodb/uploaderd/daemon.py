@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from altrepodb import __version__
@@ -201,25 +201,23 @@ class _Daemon:
     def _replace(self, settings: DaemonSettings) -> None:
         for line in settings.warnings:
             logger.warning("%s", line)
-        wanted = list(settings.services)
+        before = replace(self._settings, services=(), warnings=())
+        if replace(settings, services=(), warnings=()) != before:
+            logger.warning("what has changed beside the services counts after a restart")
+        added = list(settings.services)
         for service in self._services:
-            if service.settings in wanted:
-                wanted.remove(service.settings)
+            if service.wanted in added:
+                added.remove(service.wanted)
                 continue
-            same = [
-                w
-                for w in wanted
-                if (w.name, w.file) == (service.settings.name, service.settings.file)
-            ]
-            replacement = same[0] if same else None
-            if replacement is not None:
-                wanted.remove(replacement)
-            logger.info("%s: %s", service.settings.name, "changed" if same else "gone")
-            service.drain(replacement)
+            changed = next((new for new in added if _is_same_file(new, service.settings)), None)
+            if changed is not None:
+                added.remove(changed)
+            logger.info("%s: %s", service.settings.name, "changed" if changed else "gone")
+            service.drain(changed)
         self._services = [service for service in self._services if not service.is_over]
-        for added in wanted:
-            logger.info("%s: new", added.name)
-            service = self._supervised(added)
+        for new in added:
+            logger.info("%s: new", new.name)
+            service = self._supervised(new)
             self._services.append(service)
             service.start()
         self._settings = settings
@@ -297,3 +295,7 @@ class _Daemon:
 
     def _is_healthy(self) -> bool:
         return all(service.report.state not in _UNHEALTHY for service in self._services)
+
+
+def _is_same_file(one: ServiceSettings, other: ServiceSettings) -> bool:
+    return (one.name, one.file) == (other.name, other.file)

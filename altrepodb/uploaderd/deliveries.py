@@ -26,16 +26,27 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import count
-from typing import Any, Literal
+from typing import Any
 
 from altrepodb.errors import AltrepodbError, TemporaryError
+from altrepodb.uploaderd.actions import (
+    Action,
+    Delivery,
+    Job,
+    Publish,
+    Purpose,
+    Settle,
+    Tag,
+    Verdict,
+)
 from altrepodb.uploaderd.notice import Notice, NoticeType, Severity
 from altrepodb.uploaderd.outcome import Outcome, OutcomeKind, outcome_of_error
 from altrepodb.uploaderd.receipt import read_body
+from altrepodb.uploaderd.retry_queue import Attempts, read_attempts, retry_exchange
 from altrepodb.uploaderd.service_type import Drop, Message, Work
 from altrepodb.uploaderd.settings import ServiceSettings
 
-__all__ = ["Action", "Deliveries", "Delivery", "Job", "Phase", "Publish", "Settle", "Tag"]
+__all__ = ["Deliveries", "Phase"]
 
 _JITTER = 0.1
 _REMEMBERED_S = 3600.0
@@ -45,55 +56,6 @@ _MAX_PAYLOAD_BYTES = 64 << 10
 _NEVER = float("inf")
 
 Clock = Callable[[], float]
-Verdict = Literal["ack", "reject", "requeue"]
-
-
-@dataclass(frozen=True, slots=True)
-class Tag:
-    """A delivery tag and the number of the channel, counted by us, that it is valid on."""
-
-    channel: int
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A message as the broker hands it out; ``count`` is how often it did so in vain before."""
-
-    tag: Tag
-    routing_key: str
-    body: bytes
-    redelivered: bool = False
-    count: int = 0
-    properties: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """Tell the broker that it may forget a message, or must give it to somebody again."""
-
-    tag: Tag
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """Publish with confirmation and report the end as ``published(number, ...)``.
-
-    ``headers`` are added to those of ``properties``; a dead letter must reach a queue.
-    """
-
-    number: int
-    exchange: str
-    routing_key: str
-    body: bytes
-    properties: Any
-    added: Mapping[str, Any]
-    headers: Mapping[str, Any]
-    is_dead_letter: bool
-
-
-Action = Settle | Publish | Notice
 
 
 class Phase(Enum):
@@ -131,25 +93,14 @@ class _Held:
     settled: int = 0
     """How many messages had been settled with this one."""
     waits_for_database: bool = False
+    delay: float = 0.0
+    """Until the next attempt, while a copy is on its way to a retry queue."""
     given_up: str = ""
 
     @property
     def attempt(self) -> int:
         """The number of the attempt that is at work, or was last."""
         return 1 + self.failures + self.crashes + self.hindrances
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Work for one worker, and the numbers of the messages that it does.
-
-    ``routing_key`` and ``attempt`` are those of the newest message, for the ledger.
-    """
-
-    work: Work
-    numbers: tuple[int, ...]
-    routing_key: str = ""
-    attempt: int = 1
 
 
 @dataclass(slots=True)
@@ -191,6 +142,8 @@ class Deliveries:
     def receive(self, delivery: Delivery) -> None:
         """A message came."""
         self.counters["received"] += 1
+        if self.logger.isEnabledFor(logging.DEBUG):
+            self.logger.debug("%s: received %s", delivery.routing_key, _text(delivery.body))
         key = _digest(delivery)
         if delivery.redelivered and self._adopt(key, delivery):
             return
@@ -219,6 +172,7 @@ class Deliveries:
                     self._wait_for_database(held)
                 case OutcomeKind.TEMPORARY:
                     self._hindered(held, outcome.reason)
+                    self._retry(held, held.hindrances)
         if outcome.kind is OutcomeKind.DONE:
             self._end_hindrance()
 
@@ -238,17 +192,18 @@ class Deliveries:
                 self._retry(held, held.crashes)
 
     def published(self, number: int, error: str = "") -> None:
-        """An event or a dead letter is with the broker, or cannot be put anywhere."""
+        """An event, a dead letter or a copy is with the broker, or cannot be put anywhere."""
         held = self._held.get(number)
         if held is None or held.phase is not Phase.SETTLING:
             return
-        if not held.given_up:
+        if not error:
             self._settle(held, "ack")
-        elif error:
+        elif held.given_up:
             self.logger.error("%s: dead letter: %s", self.settings.dead_letter_exchange, error)
             self._reject(held)
         else:
-            self._settle(held, "ack")
+            self.logger.warning("retry queue: %s", error)
+            self._keep(held, held.delay)
 
     def lose_channel(self) -> None:
         """All tags are void; the broker will deliver again what is not settled."""
@@ -356,6 +311,7 @@ class Deliveries:
     # --- receiving
 
     def _hold(self, key: bytes, delivery: Delivery) -> _Held:
+        before = read_attempts(delivery.properties, self.wall_clock())
         held = _Held(
             number=next(self._numbers),
             key=key,
@@ -363,9 +319,12 @@ class Deliveries:
             routing_key=delivery.routing_key,
             body=delivery.body,
             properties=delivery.properties,
-            redelivered=delivery.redelivered,
-            received=self.wall_clock(),
+            redelivered=delivery.redelivered or before.total > 0,
+            received=before.received,
             since=self.clock(),
+            failures=before.failures,
+            crashes=before.crashes,
+            hindrances=before.hindrances,
         )
         self._held[held.number] = held
         self._by_key.setdefault(key, []).append(held)
@@ -403,6 +362,7 @@ class Deliveries:
             return
         except TemporaryError as error:
             self._hindered(held, str(error))
+            self._retry(held, held.hindrances)
             return
         except Exception as error:
             # A service that fails on a message must not fail on the next ones.
@@ -456,7 +416,7 @@ class Deliveries:
         if not self.settings.publish_on_done or held.work.published is None:
             self._settle(held, "ack")
             return
-        self._publish(held, self.settings.amqp.exchange, added=held.work.published)
+        self._publish(held, self.settings.amqp.exchange, "event", added=held.work.published)
 
     def _failed(self, held: _Held, reason: str) -> None:
         held.failures += 1
@@ -472,7 +432,6 @@ class Deliveries:
 
     def _hindered(self, held: _Held, reason: str) -> None:
         held.hindrances += 1
-        self._retry(held, held.hindrances)
         if not self.hindrance:
             self.hindrance = reason
             self._notify("WARNING", "SERVICE_WORKER_ERROR", reason, held)
@@ -485,16 +444,28 @@ class Deliveries:
 
     def _wait_for_database(self, held: _Held) -> None:
         self.is_database_away = held.waits_for_database = True
-        held.due = _NEVER
+        self._keep(held, _NEVER)
 
     def _retry(self, held: _Held, attempts: int) -> None:
         self.counters["retried"] += 1
         delays = self.settings.retry_delays
-        delay = delays[min(attempts, len(delays)) - 1]
-        held.phase = Phase.RETRYING
-        held.due = self.clock() + delay * random.uniform(1 - _JITTER, 1 + _JITTER)
+        held.delay = delays[min(attempts, len(delays)) - 1]
+        if self.settings.retry_queue and held.tag is not None and not self.is_draining:
+            self._put_aside(held)
+        else:
+            self._keep(held, held.delay * random.uniform(1 - _JITTER, 1 + _JITTER))
+
+    def _keep(self, held: _Held, delay: float) -> None:
+        """Wait here, without acknowledgement."""
+        held.phase, held.due = Phase.RETRYING, self.clock() + delay
         if held.tag is None:
             held.body, held.properties, held.work = b"", None, None
+
+    def _put_aside(self, held: _Held) -> None:
+        """Wait in a queue of the broker, as a copy that says how often it was tried."""
+        attempts = Attempts(held.failures, held.crashes, held.hindrances, held.received)
+        exchange = retry_exchange(self.settings.queue.name, held.delay)
+        self._publish(held, exchange, "retry", headers=attempts.headers())
 
     def _give_up(self, held: _Held, reason: str, severity: Severity, counter: str) -> None:
         self.counters[counter] += 1
@@ -510,7 +481,7 @@ class Deliveries:
             "x-altrepo-time": int(self.wall_clock()),
             "x-altrepo-queue": self.settings.queue.name,
         }
-        self._publish(held, self.settings.dead_letter_exchange, headers=headers)
+        self._publish(held, self.settings.dead_letter_exchange, "dead letter", headers=headers)
 
     def _reject(self, held: _Held) -> None:
         """Without requeueing; the log may have the last copy."""
@@ -518,7 +489,7 @@ class Deliveries:
             "%s: given up: %s; body: %s",
             held.routing_key,
             held.given_up,
-            held.body.decode("utf-8", "backslashreplace"),
+            _text(held.body),
         )
         self._settle(held, "reject")
 
@@ -526,6 +497,7 @@ class Deliveries:
         self,
         held: _Held,
         exchange: str,
+        purpose: Purpose,
         added: Mapping[str, Any] | None = None,
         headers: Mapping[str, Any] | None = None,
     ) -> None:
@@ -536,9 +508,10 @@ class Deliveries:
             routing_key=held.routing_key,
             body=held.body,
             properties=held.properties,
+            purpose=purpose,
             added=added or {},
             headers=headers or {},
-            is_dead_letter=bool(headers),
+            delay_s=held.delay,
         )
         self._actions.append(publish)
 
@@ -597,6 +570,10 @@ def _digest(delivery: Delivery) -> bytes:
     digest.update(b"\0")
     digest.update(delivery.body)
     return digest.digest()
+
+
+def _text(body: bytes) -> str:
+    return body.decode("utf-8", "backslashreplace")
 
 
 def _payload(body: bytes) -> Any:

@@ -30,7 +30,8 @@ def spawn_context() -> SpawnContext:
 
 
 def set_title(title: str) -> None:
-    """Show the process under this title, where a library for that is installed."""
+    """Show the process under this title in its log, and in ``ps`` where a library allows it."""
+    threading.current_thread().name = title
     try:
         from setproctitle import setproctitle
     except ImportError:

@@ -16,9 +16,10 @@ from typing import Any, Literal
 from pika import BasicProperties, exceptions, spec
 
 from altrepodb.errors import AltrepodbError, ConfigurationError
+from altrepodb.uploaderd.actions import Publish
 from altrepodb.uploaderd.broker import BROKER_ERRORS, explain, reconnect_delays
-from altrepodb.uploaderd.deliveries import Publish
 from altrepodb.uploaderd.link import Channel, Connection, open_connection
+from altrepodb.uploaderd.retry_queue import retry_arguments, return_exchange
 from altrepodb.uploaderd.settings import ServiceSettings
 
 __all__ = ["EventPublisher", "event_body", "event_properties"]
@@ -27,17 +28,18 @@ _DROPPED_HEADERS = frozenset({"x-delivery-count", "x-acquired-count", "x-death"}
 _PERSISTENT: Literal[2] = 2
 _NOT_FOUND = 404
 _CLOSE_WAIT_S = 2.0
+_NACK_PAUSE_S = 1.0
 
 
-class _MissingExchangeError(AltrepodbError):
-    """A dead letter's exchange is not there, and making it would not give it a queue."""
+class _NowhereError(AltrepodbError):
+    """What must reach a queue cannot: it is not there, and must not or cannot be made."""
 
 
 class EventPublisher:
     """Publishes what it is given, in order, until the broker has confirmed it.
 
     ``published`` is called with the number of every publish and an empty text, or with why a
-    dead letter has nowhere to go. ``tell`` is called when ``trouble`` has changed.
+    dead letter or a retry has nowhere to go. ``tell`` is called when ``trouble`` has changed.
     """
 
     def __init__(
@@ -116,13 +118,13 @@ class EventPublisher:
     def _may_send(self, publish: Publish) -> bool:
         """A message that may be returned travels alone, so that its return is known as its own."""
         return not self._sent or not (
-            publish.is_dead_letter or any(sent.is_dead_letter for sent in self._sent.values())
+            publish.is_mandatory or any(sent.is_mandatory for sent in self._sent.values())
         )
 
     async def _send(self, connection: Connection, channel: Channel, publish: Publish) -> None:
         try:
             await self._find_exchange(connection, publish)
-        except _MissingExchangeError as error:
+        except _NowhereError as error:
             self._published(publish.number, str(error))
             return
         except BaseException:
@@ -136,21 +138,18 @@ class EventPublisher:
             publish.routing_key,
             event_body(publish),
             event_properties(publish),
-            mandatory=publish.is_dead_letter,
+            mandatory=publish.is_mandatory,
         )
 
     async def _find_exchange(self, connection: Connection, publish: Publish) -> None:
         """Look for the exchange, since to publish to a missing one closes the channel."""
         if publish.exchange in self._known_exchanges:
             return
-        setup = await connection.channel()
-        try:
-            await setup.call("exchange_declare", exchange=publish.exchange, passive=True)
-        except exceptions.ChannelClosedByBroker as error:
-            if error.reply_code != _NOT_FOUND:
-                raise
-            if publish.is_dead_letter:
-                raise _MissingExchangeError(error.reply_text) from error
+        if publish.purpose == "retry":
+            await self._make_retry_queue(connection, publish)
+        elif not await self._is_there(connection, publish.exchange):
+            if publish.purpose == "dead letter":
+                raise _NowhereError(f"no exchange {publish.exchange}")
             setup = await connection.channel()
             await setup.call(
                 "exchange_declare",
@@ -158,8 +157,36 @@ class EventPublisher:
                 exchange_type="topic",
                 durable=True,
             )
-        setup.raw.close()
+            setup.raw.close()
         self._known_exchanges.add(publish.exchange)
+
+    async def _is_there(self, connection: Connection, exchange: str) -> bool:
+        setup = await connection.channel()
+        try:
+            await setup.call("exchange_declare", exchange=exchange, passive=True)
+        except exceptions.ChannelClosedByBroker as error:
+            if error.reply_code != _NOT_FOUND:
+                raise
+            return False
+        setup.raw.close()
+        return True
+
+    async def _make_retry_queue(self, connection: Connection, publish: Publish) -> None:
+        queue = self._settings.queue.name
+        aside, back = publish.exchange, return_exchange(queue)
+        arguments = retry_arguments(queue, publish.delay_s)
+        setup = await connection.channel()
+        try:
+            for exchange in (aside, back):
+                await setup.call(
+                    "exchange_declare", exchange=exchange, exchange_type="fanout", durable=True
+                )
+            await setup.call("queue_declare", queue=aside, durable=True, arguments=arguments)
+            await setup.call("queue_bind", queue=queue, exchange=back)
+            await setup.call("queue_bind", queue=aside, exchange=aside)
+        except exceptions.ChannelClosedByBroker as error:
+            raise _NowhereError(error.reply_text) from error
+        setup.raw.close()
 
     # --- what the broker says
 
@@ -170,11 +197,13 @@ class EventPublisher:
         for tag in tags:
             publish = self._sent.pop(tag)
             if isinstance(method, spec.Basic.Nack):
-                self._waiting.append(publish)
+                # A queue that is full refuses the next attempt just as quickly.
+                asyncio.get_running_loop().call_later(_NACK_PAUSE_S, self.publish, publish)
+                self._set_trouble("the broker refuses messages")
             else:
                 self._has_confirmed = True
                 self._set_trouble("")
-                self._published(publish.number, self._returned if publish.is_dead_letter else "")
+                self._published(publish.number, self._returned if publish.is_mandatory else "")
         self._has_work.set()
 
     def _on_return(self, _channel: Any, method: spec.Basic.Return, *_: Any) -> None:

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
+from altrepodb.uploaderd.actions import Delivery, Job, Publish, Settle
 from altrepodb.uploaderd.consuming import Consumer
 from altrepodb.uploaderd.crew import Crew
-from altrepodb.uploaderd.deliveries import Deliveries, Delivery, Job, Phase, Publish, Settle
+from altrepodb.uploaderd.deliveries import Deliveries, Phase
 from altrepodb.uploaderd.histogram import Histogram
 from altrepodb.uploaderd.log import LogSink, daemon_log
 from altrepodb.uploaderd.notice import Notice, NoticeType, Severity

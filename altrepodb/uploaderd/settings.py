@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -328,7 +328,7 @@ def _service(
         type=kind,
         file=path,
         database=_database(top.section("database", is_required=True)),
-        amqp=read_amqp(top.section("amqp", is_required=True), has_queue=True),
+        amqp=_service_amqp(top, kind),
         own=_own_settings(top, kind),
         workers_count=top.integer("workers_count", 1, low=1, high=_MAX_WORKERS),
         batch_size=_batch_size(top, kind),
@@ -347,6 +347,13 @@ def _service(
     dead_letter.refuse_unknown()
     top.warn_about_unknown(own_keys)
     return settings
+
+
+def _service_amqp(top: JsonObject, kind: ServiceType) -> AmqpSettings:
+    """With words for the broker that name the service, unless the file has others."""
+    settings = read_amqp(top.section("amqp", is_required=True), has_queue=True)
+    words = settings.information or f"{DEFAULT_PRODUCT} service: {kind.name}"
+    return replace(settings, information=words)
 
 
 def _own_settings(top: JsonObject, kind: ServiceType) -> Any:

@@ -78,6 +78,11 @@ class Supervised:
         return self._process is None and self._next is None
 
     @property
+    def wanted(self) -> ServiceSettings | None:
+        """With which settings it runs or will run next; None when it is to end."""
+        return self._next
+
+    @property
     def pid(self) -> int:
         """The process now, 0 for none."""
         return (self._process.pid or 0) if self._process is not None else 0
@@ -191,7 +196,8 @@ class Supervised:
 
     def _on_end(self) -> None:
         process, pipe = self._process, self._pipe
-        if process is None or pipe is None:
+        if process is None or pipe is None or process.is_alive():
+            # One that even SIGKILL does not end at once is found by the next check.
             return
         asyncio.get_running_loop().remove_reader(pipe.fileno())
         pipe.close()

@@ -6,14 +6,19 @@ import json
 import os
 import signal
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pika
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from altrepodb.config import DatabaseSettings
 from altrepodb.db import open_database
+from tests.support.clickhouse import free_port
 from tests.support.daemon import Daemon, body, wait_until
 from tests.support.daemon_services import EFFECTS_TABLE
 from tests.support.rabbitmq import Broker
@@ -169,6 +174,40 @@ class TestDelivery:
             daemon.wait_for_text("given up: load 3 raises; body: {")
             with broker.channel() as channel:
                 channel.exchange_delete(exchange)
+
+    def test_a_retry_queue_brings_the_message_back_as_it_was(
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
+    ) -> None:
+        gate = tmp_path / "gate"
+        with Daemon(
+            tmp_path,
+            broker,
+            effects_database,
+            retry_queue=True,
+            retry_delays=[0.3],
+            publish_on_done=True,
+        ) as daemon:
+            daemon.start()
+            text = body(1, **{"raise": "temporary"}, until=str(gate))
+            with daemon.listening(daemon.uploaded) as events:
+                daemon.publish(text, key="test.detour")
+                daemon.wait_for_line("start", 1, times=3)
+                gate.touch()
+                daemon.wait_until_empty()
+                daemon.wait_for_line("end", 1)
+                daemon.wait_until_empty()
+                ((method, properties, received),) = events()
+            times = [float(line.split()[3]) for line in daemon.lines("start", 1)]
+            assert all(later - sooner > 0.28 for sooner, later in pairwise(times))
+            assert (method.routing_key, received) == ("test.detour", text)
+            assert properties.headers["x-altrepo-attempt"] == len(times) - 1
+            assert daemon.stop() == 0
+            aside = f"{daemon.queue}.retry.300"
+            with broker.channel() as channel:
+                assert channel.queue_declare(aside, passive=True).method.message_count == 0
+                channel.queue_delete(aside)
+                channel.exchange_delete(aside)
+                channel.exchange_delete(f"{daemon.queue}.return")
 
     def test_a_policy_gets_rejected_messages(
         self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
@@ -455,3 +494,77 @@ class TestStopping:
             daemon.send(signal.SIGUSR1)
             daemon.wait_for_text("workers [")
             assert daemon.stop() == 0
+
+
+class TestOperations:
+    def test_metrics_and_health(
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
+    ) -> None:
+        port = free_port()
+        config = {"metrics": {"listen": f"127.0.0.1:{port}"}}
+        with Daemon(tmp_path, broker, effects_database, config=config) as daemon:
+            daemon.start()
+            daemon.publish(body(1), body(2), body(3, **{"raise": "malformed"}))
+            daemon.publish(body(4), key="test.ignored")
+            url = f"http://127.0.0.1:{port}"
+            assert get(f"{url}/live") == (200, "live\n")
+            assert get(f"{url}/ready") == (200, "ready\n")
+            assert get(f"{url}/other")[0] == 404
+            wait_until(lambda: samples(url)["uploaderd_received_total"] == 4, "report")
+            found = samples(url)
+            assert found["uploaderd_done_total"] == 2
+            assert found["uploaderd_ignored_total"] == 1
+            assert found["uploaderd_malformed_total"] == 1
+            assert found["uploaderd_load_seconds_count"] == 3
+            assert found["uploaderd_in_flight"] == 0
+            assert found["uploaderd_state running"] == 1
+            os.kill(daemon.processes("test_loader_worker")[0], signal.SIGKILL)
+            wait_until(lambda: samples(url)["uploaderd_worker_restarts_total"] == 1, "restart")
+            assert daemon.stop() == 0
+
+    def test_without_a_writable_log_standard_error_is_used(
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
+    ) -> None:
+        log = {"file": "/proc/none/log", "syslog": False}
+        with Daemon(tmp_path, broker, effects_database, config={"log": log}) as daemon:
+            daemon.start()
+            daemon.publish(body(1))
+            daemon.wait_for_line("end", 1)
+            assert daemon.stop() == 0
+            lines = (tmp_path / "stderr").read_text()
+        assert "/proc/none/log: cannot be used for the log" in lines
+        assert "test.load 1: done" in lines
+
+    def test_every_process_writes_to_the_log_that_somebody_rotates(
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
+    ) -> None:
+        with Daemon(tmp_path, broker, effects_database) as daemon:
+            daemon.start()
+            daemon.log.rename(tmp_path / "log.1")
+            daemon.publish(body(1, **{"raise": "defect"}))
+            daemon.wait_for_text("given up")
+            assert daemon.stop() == 0
+            text = daemon.log.read_text()
+        assert "[uploaderd]" in text
+        assert "[test_loader]" in text
+        assert "[test_loader_worker]" in text
+        assert "ZeroDivisionError: load 1 raises" in text
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urlopen(url, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def samples(url: str) -> dict[str, float]:
+    """What an independent reader of the format finds, by name (and state)."""
+    families = text_string_to_metric_families(get(f"{url}/metrics")[1])
+    return {
+        " ".join(filter(None, (sample.name, sample.labels.get("state")))): sample.value
+        for family in families
+        for sample in family.samples
+    }

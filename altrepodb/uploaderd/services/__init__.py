@@ -33,7 +33,5 @@ SERVICE_TYPES: Mapping[str, ServiceType] = {
         watch_loader,
         repo_loader,
         spdx_loader,
-        iso_loader,
-        image_loader,
     )
 }
