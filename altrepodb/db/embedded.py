@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from altrepodb.db.database import Columns, Parameters, Row
 from altrepodb.db.lock import DirectoryLock
-from altrepodb.db.native import encode_block, iter_blocks
+from altrepodb.db.native import iter_blocks, iter_encoded
 from altrepodb.db.parameters import parameter_text, quoted_identifier
 from altrepodb.db.schema import create_schema
 from altrepodb.errors import ConfigurationError, DatabaseError
@@ -33,6 +33,8 @@ _SETTINGS = {
     "min_insert_block_size_bytes": 1_000_000_000,
     # Rows that replace each other are brought together by merges; insertion need not look.
     "optimize_on_insert": 0,
+    # Pages of a mapped file would count as our memory.
+    "storage_file_read_method": "pread",
     "fsync_metadata": 0,
     "session_timezone": "UTC",
 }
@@ -56,10 +58,10 @@ def _subject(statement: str) -> str:
 
 
 @contextmanager
-def _memory_file(content: bytes) -> Iterator[str]:
+def _memory_file(pieces: Iterable[bytes]) -> Iterator[str]:
     """The path of a file that exists in memory only, for the engine to read."""
     with os.fdopen(os.memfd_create("altrepodb"), "wb") as file:
-        file.write(content)
+        file.writelines(pieces)
         file.flush()
         yield f"/proc/self/fd/{file.fileno()}"
 
@@ -118,8 +120,10 @@ class EmbeddedDatabase:
         if not rows:
             return 0
         names = ", ".join(f"`{name}`" for name in columns)
-        block = encode_block(self._column_types(table), columns)
-        with _memory_file(block) as path:
+        pieces = iter_encoded(self._column_types(table), columns)
+        # The engine can have their memory, unless somebody else still needs the columns.
+        del columns
+        with _memory_file(pieces) as path:
             # The engine's own streaming insert keeps silent when a view or constraint fails.
             self._run(
                 f"INSERT INTO {quoted_identifier(table)} ({names})"

@@ -76,6 +76,12 @@ def test_blocks_of_several_columns() -> None:
     assert list(iter_blocks(data + data)) == [{"a": [1, 2], "b": ["x", "y"]}] * 2
 
 
+def test_many_strings() -> None:
+    """They are encoded in parts, which do not show."""
+    texts = ["x" * (number % 200) for number in range(25_001)]
+    assert list(iter_blocks(block("String", texts))) == [{"c": texts}]
+
+
 def test_nothing() -> None:
     assert list(iter_blocks(b"")) == []
     assert encode_block({}, {}) == b"\0\0"
