@@ -214,7 +214,7 @@ def _conclude(summary: BeehiveSummary, failures: Sequence[AltrepodbError]) -> No
     if failures:
         first = failures[0]
         rest = len(failures) - 1
-        summary.error = f"{first} (and {rest} more pairs failed)" if rest else str(first)
+        summary.error = f"{first} (and {rest} more)" if rest else str(first)
         is_passing = len(failures) == len(summary.pairs) and all(
             isinstance(error, TemporaryError) for error in failures
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 
@@ -199,6 +200,19 @@ def test_decoded_limit(size: int, is_good: bool, site: HttpSite, client: HttpCli
     else:
         with pytest.raises(SourceError, match="larger than 200000 bytes"):
             client.get(site.url("/a"), LIMITS)
+
+
+def test_no_room_for_a_large_body(
+    site: HttpSite, client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(tempfile.SpooledTemporaryFile[bytes]):
+        def write(self, content: object) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.SpooledTemporaryFile", Full)
+    site.add("/", Answer(b"x"))
+    with pytest.raises(SourceError, match=r"/: no room in .*: No space left on device"):
+        client.get(site.url("/"), LIMITS)
 
 
 def test_gzip_bomb_is_decoded_in_small_steps(site: HttpSite, client: HttpClient) -> None:
