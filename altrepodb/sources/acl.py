@@ -72,9 +72,11 @@ WHERE acl_branch IN {branches:Array(String)}
     AND toUnixTimestamp(acl_date) IN {dates:Array(UInt32)}
 """
 _COUNT_EVENT = """
-SELECT count() FROM Acl
+SELECT
+    countIf(toUnixTimestamp(acl_date) > {date:UInt32}),
+    countIf(toUnixTimestamp(acl_date) = {date:UInt32} AND acl_list = {members:Array(String)})
+FROM Acl
 WHERE acl_branch = {branch:String} AND acl_for = {subject:String}
-    AND acl_date = toDateTime({date:UInt32}) AND acl_list = {members:Array(String)}
 """
 
 
@@ -359,12 +361,18 @@ def _event_date(value: object) -> int:
 
 
 def store_event(record: AclRecord, database: Database) -> int:
-    """Store one list unless the very row is there; returns the number of rows inserted."""
+    """Store one list; returns the number of rows inserted.
+
+    That is none when the very row is there, and when a newer one is: the running list of
+    mv_last_acl would take the older for the newest.
+    """
     parameters = {
         "branch": record.branch,
         "subject": record.subject,
         "date": record.date,
         "members": list(record.members),
     }
-    ((stored,),) = database.query(_COUNT_EVENT, parameters)
-    return 0 if stored else database.insert(_TABLE, _columns([record]))
+    ((newer, equal),) = database.query(_COUNT_EVENT, parameters)
+    if newer:
+        logger.info("%s %s: superseded by a newer row", record.branch, record.subject)
+    return 0 if newer or equal else database.insert(_TABLE, _columns([record]))
