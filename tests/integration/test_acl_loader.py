@@ -161,6 +161,18 @@ def test_database_is_the_authority(database: Database, acl: AclSite) -> None:
     assert acl.load(database).inserted == {"Acl": 8}
 
 
+def test_database_that_was_put_back(database: Database, acl: AclSite) -> None:
+    """It knows all subjects, but not their newest lists."""
+    acl.publish_packages(b"x\ta\ny\ta\n", day=14)
+    acl.load(database)
+    acl.publish_packages(b"x\tb\ny\ta\n", day=15)
+    acl.load(database)
+    assert acl.load(database).files_unchanged == 1
+    database.execute("ALTER TABLE Acl DELETE WHERE acl_list = ['b'] SETTINGS mutations_sync = 1")
+    assert acl.load(database).inserted == {"Acl": 1}
+    assert acl.load(database).files_unchanged == 1
+
+
 def test_empty_database(database: Database, acl: AclSite) -> None:
     acl.load(database)
     assert len(stored(database)) == 8
