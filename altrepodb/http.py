@@ -392,7 +392,11 @@ def _receive_body(response: requests.Response, url: str, download: _Download) ->
         if download.seconds_left() <= 0:
             seconds = download.limits.deadline_s
             raise TemporaryError(f"{shown_url(url)}: not received within {seconds:g} s")
-        download.sink.write(chunk)
+        try:
+            download.sink.write(chunk)
+        except OSError as error:
+            place = tempfile.gettempdir()
+            raise SourceError(f"{shown_url(url)}: no room in {place}: {error.strerror}") from error
 
 
 def _content_length(response: requests.Response, url: str) -> int | None:

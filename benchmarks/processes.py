@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-__all__ = ["peak_memory_mib", "seconds"]
+__all__ = ["peak_memory_mib", "seconds", "seconds_and_memory_mib"]
 
 _SAMPLE_S = 0.03
+_SMALL_PARENT = """
+import resource, subprocess, sys, time
+started = time.perf_counter()
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(done.returncode)
+"""
 
 
 def seconds(command: Sequence[str]) -> float:
@@ -20,6 +28,18 @@ def seconds(command: Sequence[str]) -> float:
     elapsed = time.perf_counter() - started
     _require_success(command, done.returncode, done.stderr)
     return elapsed
+
+
+def seconds_and_memory_mib(command: Sequence[str]) -> tuple[float, float]:
+    """Wall time and greatest resident set of a command of one process, as the kernel counts it.
+
+    A small process starts it: the kernel counts the pages of a parent too, up to the start.
+    """
+    line = [sys.executable, "-I", "-c", _SMALL_PARENT, *command]
+    done = subprocess.run(line, capture_output=True, check=False, text=True)
+    _require_success(command, done.returncode, done.stderr.encode())
+    elapsed, memory_kib = map(float, done.stdout.split())
+    return elapsed, memory_kib / 1024
 
 
 def peak_memory_mib(command: Sequence[str]) -> float:

@@ -1,6 +1,7 @@
-"""How long the loaders of web sources take, each as a command, with the embedded database.
+"""Time and memory of the loaders of web sources, each as a command, with the embedded database.
 
-What they read is composed here and served from the loopback address by another process.
+What they read is composed here and served from the loopback address by another process. Every
+load is a first one: it makes the database too, but for Beehive, which looks packages up in it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from uuid import UUID
 
 from altrepodb.db.database import Database
 from altrepodb.db.embedded import open_embedded
-from benchmarks.processes import peak_memory_mib, seconds
+from benchmarks.processes import seconds_and_memory_mib
 from tests.support.http_server import Answer, HttpSite, Request
 from tests.support.listing_pages import render
 
@@ -41,7 +42,7 @@ _WATCH_LINES = 40_000
 
 
 def measure_sources(directory: Path) -> dict[str, float]:
-    """Seconds and peak memory of a first load of each source, by name of the figure."""
+    """Seconds and greatest resident set of each source, by name of the figure."""
     directory = directory / "sources"
     shutil.rmtree(directory, ignore_errors=True)
     site = directory / "site"
@@ -72,20 +73,17 @@ def _commands(url: str, tracker: str) -> dict[str, list[str]]:
 
 
 def _measure(name: str, command: list[str], template: Path, directory: Path) -> dict[str, float]:
-    """Time and memory of one command; one run each, since watching memory costs time."""
-
-    def line(run: str) -> list[str]:
-        database, state = directory / run / "database", directory / run / "state"
+    """Time and memory of one command."""
+    database, state = directory / "database", directory / "state"
+    if name == "beehive":
         shutil.copytree(template, database, symlinks=True)
-        program, *arguments = command
-        places = ["-e", str(database), "--state-dir", str(state), "--source-timezone", "UTC"]
-        own = places if name in ("acl", "beehive", "bugzilla") else places[:-2]
-        return [sys.executable, str(_ROOT / "bin" / program), "--quiet", *own, *arguments]
-
-    return {
-        f"{name}_s": seconds(line("time")),
-        f"{name}_memory_mib": peak_memory_mib(line("memory")),
-    }
+    program, *arguments = command
+    places = ["-e", str(database), "--state-dir", str(state)]
+    if name in ("acl", "beehive", "bugzilla"):
+        places += ["--source-timezone", "UTC"]
+    line = [sys.executable, str(_ROOT / "bin" / program), "--quiet", *places, *arguments]
+    elapsed, memory_mib = seconds_and_memory_mib(line)
+    return {f"{name}_s": elapsed, f"{name}_memory_mib": memory_mib}
 
 
 @contextmanager

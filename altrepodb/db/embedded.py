@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from altrepodb.config import DatabaseSettings
 from altrepodb.db.database import Columns, Parameters, Row
 from altrepodb.db.lock import DirectoryLock
-from altrepodb.db.native import encode_block, iter_blocks
+from altrepodb.db.native import iter_blocks, iter_encoded
 from altrepodb.db.parameters import parameter_text, quoted_identifier
 from altrepodb.db.schema import create_schema
 from altrepodb.errors import ConfigurationError, DatabaseError
@@ -34,6 +34,8 @@ _SETTINGS = {
     "min_insert_block_size_bytes": 1_000_000_000,
     # Rows that replace each other are brought together by merges; insertion need not look.
     "optimize_on_insert": 0,
+    # Pages of a mapped file would count as our memory.
+    "storage_file_read_method": "pread",
     "fsync_metadata": 0,
     "session_timezone": "UTC",
 }
@@ -61,10 +63,10 @@ def _subject(statement: str) -> str:
 
 
 @contextmanager
-def _memory_file(parts: Iterable[bytes]) -> Iterator[str]:
+def _memory_file(pieces: Iterable[bytes]) -> Iterator[str]:
     """The path of a file that exists in memory only, for the engine to read."""
     with os.fdopen(os.memfd_create("altrepodb"), "wb") as file:
-        file.writelines(parts)
+        file.writelines(pieces)
         file.flush()
         yield f"/proc/self/fd/{file.fileno()}"
 
@@ -124,7 +126,10 @@ class EmbeddedDatabase:
         if not rows:
             return 0
         names = ", ".join(f"`{name}`" for name in columns)
-        with _memory_file(encode_block(self._column_types(table), columns)) as path:
+        pieces = iter_encoded(self._column_types(table), columns)
+        # The engine can have their memory, unless somebody else still needs the columns.
+        del columns
+        with _memory_file(pieces) as path:
             # The engine's own streaming insert keeps silent when a view or constraint fails.
             self._run(
                 f"INSERT INTO {quoted_identifier(table)} ({names})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -33,8 +34,10 @@ class FileLock:
             raise ConfigurationError(f"{self._path}: {error.strerror}") from error
         try:
             self._wait()
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, f"process {os.getpid()}\n".encode(), 0)
+            # The lock holds on a full disk too, where nobody can read who has it.
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, 0)
+                os.pwrite(self._descriptor, f"process {os.getpid()}\n".encode(), 0)
         except BaseException:
             os.close(self._descriptor)
             raise

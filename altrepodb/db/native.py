@@ -23,7 +23,7 @@ from altrepodb.db.parameters import text_bytes
 from altrepodb.db.types import ColumnType, enum_values, parse_type
 from altrepodb.errors import DatabaseError
 
-__all__ = ["NativeReader", "encode_block", "iter_blocks"]
+__all__ = ["NativeReader", "iter_blocks", "iter_encoded"]
 
 _NUMBERS = {
     "UInt8": "B", "Int8": "b", "Bool": "B", "UInt16": "H", "Int16": "h", "Date": "H",
@@ -32,6 +32,8 @@ _NUMBERS = {
 }  # fmt: skip
 _ENUMS = {"Enum8": "b", "Enum16": "h"}
 _INDEX_TYPES = ("UInt8", "UInt16", "UInt32", "UInt64")
+# Encoding takes several times the memory of what is encoded.
+_STRINGS_AT_ONCE = 10_000
 _SHORT_LENGTHS = [bytes([length]) for length in range(128)]
 _MISFITS = (struct.error, TypeError, AttributeError, OverflowError, UnicodeError)
 _BLANKS = {"String": b"", "FixedString": b"", "UUID": UUID(int=0)}
@@ -66,6 +68,9 @@ def _numbers_encoder(code: str) -> Encoder:
 
 
 def _encode_strings(values: Sequence[str | bytes]) -> bytes:
+    if len(values) > _STRINGS_AT_ONCE:
+        starts = range(0, len(values), _STRINGS_AT_ONCE)
+        return b"".join(_encode_strings(values[at : at + _STRINGS_AT_ONCE]) for at in starts)
     if set(map(type, values)) != {bytes}:
         values = list(map(text_bytes, values))
     lengths = list(map(len, values))
@@ -166,8 +171,8 @@ def _column_encoder(type_name: str) -> Encoder:
     return _encoder(parse_type(type_name))
 
 
-def encode_block(types: Mapping[str, str], columns: Mapping[str, Sequence[Any]]) -> Iterator[bytes]:
-    """One block of the given columns in pieces, a column at a time; ``types`` names their types.
+def iter_encoded(types: Mapping[str, str], columns: Mapping[str, Sequence[Any]]) -> Iterator[bytes]:
+    """The pieces of one block of the given columns; ``types`` names the type of each.
 
     Raises DatabaseError naming the column when a value does not fit its type or the columns
     differ in length.

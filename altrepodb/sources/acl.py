@@ -72,10 +72,10 @@ SELECT count() FROM Acl
 WHERE acl_branch IN {branches:Array(String)}
     AND toUnixTimestamp(acl_date) IN {dates:Array(UInt32)}
 """
-_LISTS_OF_DATE = """
-SELECT acl_list FROM Acl
+_LISTS_SINCE = """
+SELECT toUnixTimestamp(acl_date), acl_list FROM Acl
 WHERE acl_branch = {branch:String} AND acl_for = {subject:String}
-    AND acl_date = toDateTime({date:UInt32})
+    AND toUnixTimestamp(acl_date) >= {date:UInt32}
 """
 
 
@@ -125,6 +125,8 @@ class _Known:
     lists: dict[tuple[str, str], set[tuple[str, ...]]] = field(default_factory=dict)
     subjects: Counter[str] = field(default_factory=Counter)
     """Number of subjects by unit."""
+    newest: dict[str, int] = field(default_factory=dict)
+    """Date of the newest row by unit."""
 
 
 @dataclass(slots=True)
@@ -151,9 +153,19 @@ def load_acl(options: AclOptions, database: Database) -> AclSummary:
         files = _fetch_listing(load)
         load.known = _read_known(database, sorted({file.branch for file in files}))
         records = [record for file in files for record in _fetch_file(load, file)]
-        _store(run, _changed(records, load.known, summary))
-        run.state.remember(load.documents, load.counts)
+        changed = list(_changed(records, load.known, summary))
+        _store(run, changed)
+        run.state.remember(load.documents, {**load.counts, **_newest_dates(load, changed)})
     return summary
+
+
+def _newest_dates(load: _Load, stored: Iterable[AclRecord]) -> dict[str, int]:
+    """What ``_is_remembered`` wants to see again: the newest date of each unit."""
+    newest = dict(load.known.newest)
+    for record in stored:
+        unit = _unit_of(record.branch, record.subject)
+        newest[unit] = max(newest.get(unit, 0), record.date)
+    return {f"{unit} newest": date for unit, date in newest.items()}
 
 
 # --- fetch
@@ -204,14 +216,16 @@ def _fetch_file(load: _Load, file: _AclFile) -> list[AclRecord]:
 def _is_remembered(load: _Load, file: _AclFile) -> bool:
     """Whether the file of this date was loaded and its rows are still in the database.
 
-    A file that was written again without a change may still overrule a row of a message.
+    A file that was written again without a change may still overrule a row of a message. A
+    database that was put back to an earlier state lacks the newest rows.
     """
-    state = load.run.state
-    count, date = state.count(file.unit), state.count(f"{file.unit} date")
-    if count is None or date is None:
+    state, known, unit = load.run.state, load.known, file.unit
+    count, date = state.count(unit), state.count(f"{unit} date")
+    newest = state.count(f"{unit} newest")
+    if count is None or date is None or newest is None:
         return False
     is_of_date = date == _listed_date(file, load.run, file.name)
-    return is_of_date and load.known.subjects[file.unit] >= count
+    return is_of_date and known.subjects[unit] >= count and known.newest.get(unit, 0) >= newest
 
 
 def _file_date(file: _AclFile, last_modified: int | None, run: SourceRun, url: str) -> int:
@@ -281,10 +295,11 @@ def parse_acl(text: str, branch: str, date: int, where: str, findings: Findings)
 def _read_known(database: Database, branches: Sequence[str]) -> _Known:
     known = _Known()
     for branch, subject, date, members in database.query(_NEWEST_LISTS, {"branches": branches}):
-        key = (branch, subject)
+        key, unit = (branch, subject), _unit_of(branch, subject)
         if key not in known.dates:
-            known.subjects[_unit_of(branch, subject)] += 1
+            known.subjects[unit] += 1
         known.dates[key] = date
+        known.newest[unit] = max(known.newest.get(unit, 0), date)
         known.lists.setdefault(key, set()).add(tuple(word for word in members if word))
     return known
 
@@ -349,11 +364,18 @@ def parse_event(body: Mapping[str, Any]) -> AclRecord:
 
 
 def store_event(record: AclRecord, database: Database) -> AclSummary:
-    """Store one list unless the very row is there, as it is when a message comes again."""
+    """Store one list unless the very row is there, as it is when a message comes again.
+
+    Nor is it stored when a newer one is: the running list of mv_last_acl would take the older
+    for the newest.
+    """
     summary = AclSummary(fetched=1)
     parameters = {"branch": record.branch, "subject": record.subject, "date": record.date}
-    stored = database.query(_LISTS_OF_DATE, parameters)
-    if not any(tuple(members) == record.members for (members,) in stored):
+    stored = database.query(_LISTS_SINCE, parameters)
+    if any(date > record.date for date, _ in stored):
+        logger.info("%s %s: superseded by a newer row", record.branch, record.subject)
+        summary.superseded = 1
+    elif not any(tuple(members) == record.members for _, members in stored):
         summary.inserted[_TABLE] = database.insert(_TABLE, _columns([record]))
         summary.result = "loaded"
     return summary

@@ -73,10 +73,10 @@ SELECT count() FROM BeehiveStatus
 WHERE pkgset_name = {branch:String} AND bh_arch = {arch:String}
     AND toUnixTimestamp(bh_updated) = {updated:UInt32}
 """
-_SNAPSHOT_BEFORE = """
+_SNAPSHOT_UP_TO = """
 SELECT toUnixTimestamp(max(pkgset_date)) FROM PackageSetName
 WHERE pkgset_depth = 0 AND pkgset_nodename = {branch:String}
-    AND toUnixTimestamp(pkgset_date) < {date:UInt32}
+    AND toUnixTimestamp(pkgset_date) <= {date:UInt32}
 """
 _SOURCE_PACKAGES = """
 SELECT pkg_name, pkg_version, pkg_release, pkg_hash FROM Packages
@@ -218,7 +218,7 @@ def _conclude(summary: BeehiveSummary, failures: Sequence[AltrepodbError]) -> No
     if failures:
         first = failures[0]
         rest = len(failures) - 1
-        summary.error = f"{first} (and {rest} more pairs failed)" if rest else str(first)
+        summary.error = f"{first} (and {rest} more)" if rest else str(first)
         summary.is_curable = all(isinstance(error, TemporaryError) for error in failures)
         is_passing = summary.is_curable and len(failures) == len(summary.pairs)
         summary.exit_code = TemporaryError.exit_code if is_passing else SourceError.exit_code
@@ -267,8 +267,10 @@ class _Load:
 
     def _consistent_rows(self, pair: _Pair, updated: int) -> list[_Row]:
         """Rows of all builds. Raises _InconsistentError when something does not fit."""
-        snapshot = self._read_snapshot(pair, updated)
+        date = self._snapshot_date(pair, updated)
         results = self._fetch(pair, updated)
+        # Not earlier: the pages of the site need the memory.
+        snapshot = self._read_snapshot(pair.pkgset, date)
         self._run.summary.fetched += len(results.times)
         _check_consistency(results)
         hashes = self._find_hashes(pair, results, snapshot)
@@ -339,20 +341,21 @@ class _Load:
 
     # what the database knows
 
-    def _read_snapshot(self, pair: _Pair, updated: int) -> dict[Build, int]:
-        """Hashes of the source packages of the branch on the day of the run, or before."""
-        if self._snapshot_key == (pair.pkgset, updated):
-            return self._snapshot
-        found = self._packages_of(pair.pkgset, updated)
-        if not found:
-            parameters = {"branch": pair.pkgset, "date": updated}
-            ((date,),) = self._run.database.query(_SNAPSHOT_BEFORE, parameters)
-            if date > _FIRST_SNAPSHOT:
-                found = self._packages_of(pair.pkgset, date)
-        if not found:
+    def _snapshot_date(self, pair: _Pair, updated: int) -> int:
+        """Of the state of the branch on the day of the run, or the last one before."""
+        parameters = {"branch": pair.pkgset, "date": updated}
+        ((date,),) = self._run.database.query(_SNAPSHOT_UP_TO, parameters)
+        if date <= _FIRST_SNAPSHOT:
             raise _NoSnapshotError(f"no state of {pair.pkgset} up to {_day(updated)} is stored")
-        self._snapshot_key, self._snapshot = (pair.pkgset, updated), found
-        return found
+        if self._snapshot_key != (pair.pkgset, date):
+            self._snapshot_key, self._snapshot = None, {}
+        return int(date)
+
+    def _read_snapshot(self, branch: str, date: int) -> dict[Build, int]:
+        """Hashes of the source packages of a branch in its state of a date."""
+        if self._snapshot_key != (branch, date):
+            self._snapshot_key, self._snapshot = (branch, date), self._packages_of(branch, date)
+        return self._snapshot
 
     def _packages_of(self, branch: str, date: int) -> dict[Build, int]:
         found: dict[Build, int] = {}

@@ -69,8 +69,15 @@ def load_dated_file(
     count = len(rows)
     _check_count(run, url, table, count, newest)
     parameters = {"moment": moment, "expected": count}
-    columns = rows.take_columns(moment) if count else {}
-    run.insert(table.name, table.name, columns, table.count, parameters, count)
+    # Not by way of a name, which would keep the columns while the engine works.
+    run.insert(
+        table.name,
+        table.name,
+        rows.take_columns(moment) if count else {},
+        table.count,
+        parameters,
+        count,
+    )
     run.state.set_validators(url, received)
     run.state.set_count(table.name, moment)
 

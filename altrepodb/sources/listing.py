@@ -8,6 +8,7 @@ Size, number of tags and depth of a page are limited, so that none takes more th
 
 from __future__ import annotations
 
+import gc
 import re
 import warnings
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ __all__ = ["Entry", "Listing", "parse_listing"]
 _MAX_BYTES = 10 << 20
 _MAX_TAGS = 200_000
 _MAX_DEPTH = 50
+_LARGE_BYTES = 1 << 20
 _OTHER_SITE = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]{0,20}:)?//([^/]*)(.*)", re.DOTALL)
 _NO_PLACE = re.compile(r"(?:mailto|javascript|data|about):", re.IGNORECASE)
 _INDEX_OF = "Index of "
@@ -95,7 +97,14 @@ class _Row(NamedTuple):
 
 def parse_listing(content: bytes, url: str) -> Listing:
     """The entries of a page. Raises SourceError when it is no listing, or an endless one."""
-    page = _page(content, url)
+    listing = _listing(_page(content, url), url)
+    if len(content) > _LARGE_BYTES:
+        # A tree is full of cycles. In all its size it would wait for the collector to come by.
+        gc.collect()
+    return listing
+
+
+def _listing(page: BeautifulSoup, url: str) -> Listing:
     place = urlsplit(url)
     listing = Listing(_heading(page))
     for find_rows in (_rows_of_preformatted, _rows_of_table, _rows_of_bullets):
@@ -114,6 +123,14 @@ def parse_listing(content: bytes, url: str) -> Listing:
 # --- the page
 
 
+class _Text(NavigableString):
+    """A text with places for its neighbours instead of a dictionary, which is five times as big."""
+
+    __slots__ = (
+        "hidden", "next_element", "next_sibling", "parent", "previous_element", "previous_sibling",
+    )  # fmt: skip
+
+
 def _page(content: bytes, url: str) -> BeautifulSoup:
     """The tree of a page that is not beyond the limits."""
     text, is_utf8 = decode_text(content, url)
@@ -126,7 +143,12 @@ def _page(content: bytes, url: str) -> BeautifulSoup:
         warnings.simplefilter("ignore", MarkupResemblesLocatorWarning)
         warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)
         try:
-            page = BeautifulSoup(text.replace("\0", "\ufffd"), "lxml")
+            page = BeautifulSoup(
+                text.replace("\0", "\ufffd"),
+                "lxml",
+                element_classes={NavigableString: _Text},
+                multi_valued_attributes=None,
+            )
         except ParserRejectedMarkup as error:
             raise SourceError(f"{shown_url(url)}: not a directory listing") from error
     level: list[Tag] = [page]
@@ -140,7 +162,7 @@ def _page(content: bytes, url: str) -> BeautifulSoup:
 def _heading(page: BeautifulSoup) -> str | None:
     """What follows ``Index of`` in the title, else in the first heading."""
     for tag in (page.title, page.h1):
-        text = "" if tag is None else " ".join(tag.get_text().split())
+        text = "" if tag is None else " ".join(_text(tag).split())
         if text.startswith(_INDEX_OF):
             return text.removeprefix(_INDEX_OF).strip()
     return None
@@ -148,11 +170,13 @@ def _heading(page: BeautifulSoup) -> str | None:
 
 def _rows_of_preformatted(page: BeautifulSoup) -> list[_Row] | None:
     """Links in the first ``<pre>`` that has any, each with the text up to the end of its line."""
-    blocks = (link.find_parent("pre") for link in page.find_all("a") if _text(link))
-    block = next(filter(None, blocks), None)
+    links = page.find_all("a") if page.pre else []
+    block = next(
+        filter(None, (link.find_parent("pre") for link in links if _text(link).strip())), None
+    )
     if block is None:
         return None
-    return [_split_line(link, rest) for link, rest in _lines(block) if _text(link)]
+    return [_split_line(link, rest) for link, rest in _lines(block) if _text(link).strip()]
 
 
 def _lines(block: Tag) -> list[tuple[Tag, str]]:
@@ -166,9 +190,9 @@ def _lines(block: Tag) -> list[tuple[Tag, str]]:
             elif node.name == "hr" and not has_rule:
                 # Before the first rule stand titles; Apache draws another one at the end.
                 has_rule, lines = True, []
-        elif lines and type(node) is NavigableString:
+        elif lines and type(node) is _Text:
             lines[-1][1].append(node)
-    return [(link, "".join(texts).removeprefix(link.get_text())) for link, texts in lines]
+    return [(link, "".join(texts).removeprefix(_text(link))) for link, texts in lines]
 
 
 def _split_line(link: Tag, text: str) -> _Row:
@@ -200,7 +224,7 @@ def _columns(row: Tag) -> dict[str, int]:
     """Positions of the columns by what their titles say; nothing when there is no name."""
     columns: dict[str, int] = {}
     for position, cell in enumerate(_cells(row)):
-        title = " ".join(cell.get_text().split()).lower()
+        title = " ".join(_text(cell).split()).lower()
         if _spans_columns(cell) or not title:
             continue
         if title.endswith("name") or title.startswith(("file", "download")):
@@ -221,16 +245,17 @@ def _spans_columns(cell: Tag) -> bool:
 def _pick(cells: list[Tag], columns: dict[str, int]) -> _Row | None:
     """The row of an entry; None for one without a link in the column of names."""
     parts = {name: cells[place] for name, place in columns.items() if place < len(cells)}
-    link = parts["name"].a if "name" in parts else None
+    link = _first(parts["name"], "a") if "name" in parts else None
     if link is None or any(map(_spans_columns, cells)):
         return None
     modified, size = parts.get("modified"), parts.get("size")
-    return _Row(link, _stamp(modified) if modified else "", _text(size) if size else "")
+    return _Row(link, _stamp(modified) if modified else "", _text(size).strip() if size else "")
 
 
 def _stamp(cell: Tag) -> str:
     """The text of a time, or what it is exactly."""
-    return (_attribute(cell.time, "datetime") if cell.time else "") or _text(cell)
+    exact = _first(cell, "time")
+    return (_attribute(exact, "datetime") if exact else "") or _text(cell).strip()
 
 
 def _rows_of_bullets(page: BeautifulSoup) -> list[_Row] | None:
@@ -239,8 +264,14 @@ def _rows_of_bullets(page: BeautifulSoup) -> list[_Row] | None:
     return None if bullets is None else [_Row(link, "", "") for link in bullets.find_all("a")]
 
 
+def _first(tag: Tag, name: str) -> Tag | None:
+    """As ``tag.find(name)``, in a tenth of the time."""
+    nodes = (node for node in tag.descendants if isinstance(node, Tag) and node.name == name)
+    return next(nodes, None)
+
+
 def _text(tag: Tag) -> str:
-    return tag.get_text().strip()
+    return "".join(node for node in tag.descendants if type(node) is _Text)
 
 
 def _attribute(tag: Tag, name: str) -> str:
@@ -253,7 +284,7 @@ def _attribute(tag: Tag, name: str) -> str:
 def _name(link: Tag, host: str, directory: str) -> tuple[str, bool]:
     """The name that a link stands for, and whether it is a directory; no name for no entry."""
     path = re.split(r"[?#]", _attribute(link, "href"), maxsplit=1)[0].strip()
-    if not path or _text(link).lower() == "parent directory" or _NO_PLACE.match(path):
+    if not path or _text(link).strip().lower() == "parent directory" or _NO_PLACE.match(path):
         return "", False
     absolute = _OTHER_SITE.match(path)
     if absolute:

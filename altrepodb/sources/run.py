@@ -206,7 +206,10 @@ class SourceRun:
             return 0
         if rows:
             self.state.mark_dirty(unit)
-            self.database.insert(table, columns)
+            # Once they are encoded, the engine can have the memory of the columns.
+            given = [columns]
+            del columns
+            self.database.insert(table, given.pop())
             self.summary.result = "loaded"
             self.summary.inserted[table] = self.summary.inserted.get(table, 0) + rows
         ((stored,),) = self.database.query(count_statement, parameters)

@@ -181,7 +181,7 @@ def refresh_copy(root: Path, options: SpdxOptions) -> None:
     Raises SourceError, TemporaryError when a later try may succeed.
     """
     url = options.url or DEFAULT_URL
-    git = _Git(time.monotonic() + options.git_timeout_s, options.timeout_s)
+    git = _Git(url, time.monotonic() + options.git_timeout_s, options.timeout_s)
     try:
         if root.exists() and not root.is_dir():
             raise SourceError(f"{root}: not a directory")
@@ -269,10 +269,11 @@ def _forget_locks(root: Path) -> None:
 class _Git:
     """The program git, with a time by which it must have done everything.
 
-    ``silence_s`` is how long a web server may send nothing.
+    ``url`` is what it fetches from, ``silence_s`` how long a web server may send nothing.
     """
 
-    def __init__(self, deadline: float, silence_s: float | None) -> None:
+    def __init__(self, url: str, deadline: float, silence_s: float | None) -> None:
+        self._url = url
         self._deadline = deadline
         self._options = list(_GIT_OPTIONS)
         if silence_s is not None:
@@ -292,12 +293,18 @@ class _Git:
             try:
                 code = process.wait(max(0.0, self._deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                raise TemporaryError(f"{root}: git {arguments[0]}: took too long") from None
+                subject = self._subject(root, arguments)
+                raise TemporaryError(f"{subject}: took too long") from None
             finally:
                 _end_group(process)
             if code:
-                raise _git_error(root, arguments[0], _start_of(errors))
+                raise _git_error(self._subject(root, arguments), _start_of(errors))
             return _start_of(output)
+
+    def _subject(self, root: Path, arguments: Sequence[str]) -> str:
+        """What an error is about."""
+        place = shown_url(self._url) if arguments[0] == "fetch" else root
+        return f"{place}: git {arguments[0]}"
 
 
 def _started(
@@ -337,12 +344,12 @@ def _git_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **_GIT_VARIABLES}
 
 
-def _git_error(root: Path, verb: str, words: str) -> AltrepodbError:
-    """git's last complaint as an error of ours."""
+def _git_error(subject: str, words: str) -> AltrepodbError:
+    """git's first complaint as an error of ours; what follows are its consequences and advice."""
     lines = [line for line in words.splitlines() if line.startswith(("fatal:", "error:"))]
-    line = _URL_SECRET.sub("***@", lines[-1] if lines else words.strip() or "failed")
+    line = _URL_SECRET.sub("***@", lines[0] if lines else words.strip() or "failed")
     kind = TemporaryError if _IS_AWAY.search(words) else SourceError
-    return kind(f"{root}: git {verb}: {printable(line)}")
+    return kind(f"{subject}: {printable(line)}")
 
 
 # --- parse

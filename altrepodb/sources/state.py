@@ -80,7 +80,10 @@ def run_lock(program: str, directory: Path, key: str) -> Iterator[None]:
 
 
 class SourceState:
-    """What one program remembers about one database. Every change is on disk on return."""
+    """What one program remembers about one database. Every change is on disk on return.
+
+    Methods that change something raise SourceError when the disk does not take it.
+    """
 
     def __init__(self, directory: Path, program: str, key: str, *, read_only: bool = False) -> None:
         """``read_only`` is for a dry run: changes are forgotten at its end."""
@@ -143,7 +146,10 @@ class SourceState:
         if self._is_read_only:
             return
         text = json.dumps(self._content, indent=1, sort_keys=True) + "\n"
-        _replace_file(self._path, text.encode())
+        try:
+            _replace_file(self._path, text.encode())
+        except OSError as error:
+            raise SourceError(f"{self._path}: {error.strerror}") from error
 
 
 def _text(value: object) -> str | None:

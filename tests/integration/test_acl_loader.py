@@ -161,6 +161,18 @@ def test_database_is_the_authority(database: Database, acl: AclSite) -> None:
     assert acl.load(database).inserted == {"Acl": 8}
 
 
+def test_database_that_was_put_back(database: Database, acl: AclSite) -> None:
+    """It knows all subjects, but not their newest lists."""
+    acl.publish_packages(b"x\ta\ny\ta\n", day=14)
+    acl.load(database)
+    acl.publish_packages(b"x\tb\ny\ta\n", day=15)
+    acl.load(database)
+    assert acl.load(database).files_unchanged == 1
+    database.execute("ALTER TABLE Acl DELETE WHERE acl_list = ['b'] SETTINGS mutations_sync = 1")
+    assert acl.load(database).inserted == {"Acl": 1}
+    assert acl.load(database).files_unchanged == 1
+
+
 def test_empty_database(database: Database, acl: AclSite) -> None:
     acl.load(database)
     assert len(stored(database)) == 8
@@ -325,6 +337,58 @@ def test_only_the_difference_is_inserted_and_views_follow(database: Database, ac
     )
     assert [row for row in people if row[2]] == [("sidorov", 1, 1)]
     assert "petrova" not in {row[0] for row in people}
+
+
+Lists = dict[str, list[str]]
+
+
+def expected_people(lists: Lists) -> list[tuple[str, str, int, int]]:
+    """The rows of last_acl_with_groups: groups that have members are replaced by them."""
+    found = []
+    for subject, members in lists.items():
+        for order, member in enumerate(members, start=1):
+            people = lists.get(member, []) if member.startswith("@") else []
+            found += [(subject, person, order, n) for n, person in enumerate(people, start=1)]
+            found += [] if people else [(subject, member, order, 0)]
+    return sorted(found)
+
+
+def check_views(database: Database, lists: Lists) -> None:
+    assert dict(database.query("SELECT acl_for, acl_list FROM last_acl")) == lists
+    people = database.query("SELECT pkgname, acl_user, order_u, order_g FROM last_acl_with_groups")
+    assert sorted(people) == expected_people(lists)
+
+
+def test_views_after_a_sequence_of_changes(database: Database, acl: AclSite) -> None:
+    """People join, leave, change places; groups shrink, vanish, come back; events come between."""
+    steps: list[Lists] = [
+        {"@kernel": ["a", "b", "c"], "@empty": ["z"], "linux": ["@kernel", "lead"], "nano": ["a"]},
+        {"@kernel": ["b"], "@empty": ["z"], "linux": ["@kernel", "lead", "@nobody"], "nano": ["a"]},
+        {"@kernel": ["c", "b"], "linux": ["lead"], "nano": ["@kernel", "@new", "a"]},
+        {"@kernel": ["c", "b"], "@new": ["x", "@kernel"], "linux": ["lead", "@new"], "nano": ["a"]},
+        {"@kernel": ["b", "c"], "@new": ["x"], "linux": ["@new"], "nano": ["@kernel", "@kernel"]},
+    ]
+    current: Lists = {}
+    for day, lists in enumerate(steps, start=1):
+        date = datetime(2023, 3, day, 3, 40)
+        parts: dict[str, list[bytes]] = {"groups": [], "packages": []}
+        for subject, members in lists.items():
+            kind = "groups" if subject.startswith("@") else "packages"
+            parts[kind].append(f"{subject}\t{' '.join(members)}".encode())
+        acl.publish([(f"list.{k}.p10", date, b"\n".join(lines)) for k, lines in parts.items()])
+        acl.load(database)
+        # What is not listed any more stays as it was.
+        current.update(lists)
+        check_views(database, current)
+        event = AclRecord(int(date.timestamp()) + 40_000, "@empty", "p10", ("z",) * (day % 2))
+        assert store_event(event, database).inserted == {"Acl": 1}
+        # A message that was delayed says nothing any more.
+        late = AclRecord(event.date - 1, "@empty", "p10", ("late",))
+        assert store_event(late, database).inserted == {}
+        current["@empty"] = list(event.members)
+        check_views(database, current)
+    database.execute("OPTIMIZE TABLE last_acl_stage1 FINAL")
+    check_views(database, current)
 
 
 def test_empty_file(database: Database, acl: AclSite) -> None:

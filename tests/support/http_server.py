@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gzip
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -78,14 +79,23 @@ class Request:
 
 
 class HttpSite:
-    """The server and its table of paths; a path that is not there is answered with 404."""
+    """The server and its table of paths; a path that is not there is answered with 404.
 
-    def __init__(self) -> None:
+    With a file of a certificate and its key it speaks TLS.
+    """
+
+    def __init__(self, certificate: Path | None = None) -> None:
         self.requests: list[Request] = []
         self._scripts: dict[str, list[Answer]] = {}
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.site = self
+        self._scheme = "http"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            self._scheme = "https"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
     def __enter__(self) -> HttpSite:
@@ -104,7 +114,7 @@ class HttpSite:
 
     def url(self, path: str = "") -> str:
         """The URL of a path, or of the site."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}{path}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}{path}"
 
     def add(self, path: str, *answers: Answer) -> None:
         """Script a path, percent-encoded as in the request, in place of what it had."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import socket
+import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -201,6 +204,19 @@ def test_decoded_limit(size: int, is_good: bool, site: HttpSite, client: HttpCli
             client.get(site.url("/a"), LIMITS)
 
 
+def test_no_room_for_a_large_body(
+    site: HttpSite, client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(tempfile.SpooledTemporaryFile[bytes]):
+        def write(self, content: object) -> int:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.SpooledTemporaryFile", Full)
+    site.add("/", Answer(b"x"))
+    with pytest.raises(SourceError, match=r"/: no room in .*: No space left on device"):
+        client.get(site.url("/"), LIMITS)
+
+
 def test_gzip_bomb_is_decoded_in_small_steps(site: HttpSite, client: HttpClient) -> None:
     bomb = gzip.compress(bytes(50_000_000))
     site.add("/a", Answer(bomb, headers={"Content-Encoding": "gzip"}))
@@ -252,12 +268,38 @@ def test_redirect_to_what_is_no_site(target: str, site: HttpSite, client: HttpCl
         client.get(site.url("/a"), LIMITS)
 
 
-def test_redirect_away_from_tls() -> None:
-    from altrepodb.http import _redirected
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of this host, signed by nobody else, with its key."""
+    path = tmp_path / "site.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-subj", "/CN=site", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-keyout", path.with_suffix(".key"), "-out", path],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    path.write_bytes(path.read_bytes() + path.with_suffix(".key").read_bytes())
+    return path
 
-    assert _redirected("http://a.org/x", "https://a.org/y") == "https://a.org/y"
-    with pytest.raises(SourceError, match=r"refused to follow a redirect to http://a\.org/y"):
-        _redirected("https://a.org/x", "http://a.org/y")
+
+def test_tls(
+    certificate: Path, site: HttpSite, client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Certificates are checked; a redirect may lead to TLS, never away from it."""
+    with HttpSite(certificate) as safe:
+        safe.add("/a", Answer(b"safe"))
+        site.add("/to", redirect(safe.url("/a")))
+        for url in (safe.url("/a"), site.url("/to")):
+            with pytest.raises(SourceError, match=r"https://.*/a: TLS: .*certificate"):
+                client.get(url, LIMITS)
+        assert safe.requests == []
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        assert client.get(site.url("/to"), LIMITS).content == b"safe"
+        site.add("/b", Answer(b"unsafe"))
+        safe.add("/away", redirect(site.url("/b")))
+        with pytest.raises(SourceError, match=r"refused to follow a redirect to http://.*/b"):
+            client.get(safe.url("/away"), LIMITS)
+        assert "/b" not in site.paths()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from altrepodb.db.native import NativeReader, encode_block, iter_blocks
+from altrepodb.db.native import NativeReader, iter_blocks, iter_encoded
 from altrepodb.errors import DatabaseError
 
 ID = UUID("00112233-4455-6677-8899-aabbccddeeff")
@@ -21,7 +21,7 @@ ENUM = "Enum8('file' = 0, 'it\\'s' = -5, 'x' = 127)"
 
 
 def whole_block(types: dict[str, str], columns: dict[str, Sequence[Any]]) -> bytes:
-    return b"".join(encode_block(types, columns))
+    return b"".join(iter_encoded(types, columns))
 
 
 def block(type_name: str, values: Sequence[Any]) -> bytes:
@@ -78,6 +78,12 @@ def test_known_bytes(type_name: str, values: list[Any], encoded: str) -> None:
 def test_blocks_of_several_columns() -> None:
     data = whole_block({"a": "UInt8", "b": "String"}, {"a": [1, 2], "b": ["x", "y"]})
     assert list(iter_blocks(data + data)) == [{"a": [1, 2], "b": ["x", "y"]}] * 2
+
+
+def test_many_strings() -> None:
+    """They are encoded in parts, which do not show."""
+    texts = ["x" * (number % 200) for number in range(25_001)]
+    assert list(iter_blocks(block("String", texts))) == [{"c": texts}]
 
 
 def test_nothing() -> None:

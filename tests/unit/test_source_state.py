@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from altrepodb.config import DatabaseSettings
+from altrepodb.db.lock import FileLock
 from altrepodb.errors import ConfigurationError, LockHeldError, SourceError
 from altrepodb.http import Validators
 from altrepodb.sources.run import Findings, SourceOptions, SourceSummary, check_malformed
@@ -71,7 +72,7 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(SourceError, match=r"acl_loader\..*\.json: No space left on device"):
         state(tmp_path).set_count("p10", 2)
     assert state(tmp_path).count("p10") == 1
     assert len(list(tmp_path.iterdir())) == 1
@@ -118,6 +119,19 @@ def test_lock_excludes_other_processes(tmp_path: Path) -> None:
         assert other().startswith("75 ")
     # The file that is left over does not count.
     assert other() == "free"
+
+
+def test_lock_holds_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", fail)
+    second = FileLock(tmp_path / "lock", 0)
+    with (
+        FileLock(tmp_path / "lock", 0),
+        pytest.raises(LockHeldError, match="in use by another process"),
+    ):
+        second.__enter__()
 
 
 def test_lock_excludes_other_threads(tmp_path: Path) -> None:
