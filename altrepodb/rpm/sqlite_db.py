@@ -77,13 +77,22 @@ def _open(
             connection.deserialize(_as_plain_file(source.pread(source.size, 0)))
             yield connection
         return
-    with tempfile.TemporaryDirectory(prefix="altrepodb-", dir=scratch_directory) as directory:
+    with _private_directory(source.name, scratch_directory) as directory:
         path = Path(directory, "rpmdb.sqlite")
         _copy(source, path, keep_mode=has_rows_in_log)
         if log is not None and has_rows_in_log:
             _copy(log, Path(directory, "rpmdb.sqlite-wal"), keep_mode=True)
         with closing(sqlite3.connect(path)) as connection:
             yield connection
+
+
+def _private_directory(
+    name: str, scratch_directory: Path | None
+) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="altrepodb-", dir=scratch_directory)
+    except OSError as error:
+        raise AltrepodbError(f"{name}: no place for a copy of it: {error.strerror}") from error
 
 
 def _as_plain_file(start: bytes) -> bytes:
