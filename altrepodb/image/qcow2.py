@@ -75,7 +75,7 @@ def _check_header(source: ByteSource) -> int:
     is_sound = entries * bytes_per_entry >= size and table + 8 * entries <= source.size
     if not is_sound or entries > _MAX_L1_ENTRIES:
         raise SourceError(f"{name}: damaged qcow2: L1 table of {entries} entries at {table}")
-    return size
+    return int(size)
 
 
 def _refused_features(header: bytes) -> list[str]:

@@ -35,6 +35,7 @@ _TIME_LIMIT_S = 120.0
 _INSTRUCTIONS_PER_CHECK = 10_000
 _MAX_SQL_BYTES = 100_000
 _MAX_COLUMNS = 100
+_MAX_MESSAGE_LENGTH = 200
 
 _TABLES = "SELECT type, rootpage FROM sqlite_master WHERE name = 'Packages' COLLATE NOCASE"
 _COLUMNS = "PRAGMA table_xinfo('Packages')"
@@ -63,8 +64,10 @@ def iter_blobs(
                 if not isinstance(blob, bytes):
                     raise SourceError(f"{source.name}: a package that is no blob")
                 yield blob
-    except sqlite3.Error as error:
-        raise SourceError(f"{source.name}: damaged SQLite file: {error}") from error
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        # Messages quote the file, which may hold anything, also what is no text.
+        text = " ".join(str(error).split())[:_MAX_MESSAGE_LENGTH]
+        raise SourceError(f"{source.name}: damaged SQLite file: {text}") from error
 
 
 @contextmanager

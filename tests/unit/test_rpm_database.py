@@ -457,6 +457,15 @@ def test_hostile_sqlite(tmp_path: Path, statements: list[str], message: str) -> 
     refuse(sqlite_of(tmp_path / "file", *statements), message)
 
 
+@pytest.mark.parametrize("name", [b"Nam\xff", b"a\nb\n"])
+def test_messages_that_quote_the_file(tmp_path: Path, name: bytes) -> None:
+    """SQLite quotes a name that is no text, or several lines of it."""
+    table = "Q" * len(name)
+    files = sqlite_of(tmp_path / "file", f"CREATE TABLE {table} (a)", "CREATE TABLE b (a)")
+    data = files["rpmdb.sqlite"].replace(b"CREATE TABLE Q", b"CREATE TABLX Q")
+    refuse({"rpmdb.sqlite": data.replace(table.encode(), name)}, "damaged SQLite file")
+
+
 def test_text_is_taken_as_it_is(tmp_path: Path) -> None:
     """Text that is not UTF-8 is no error of Python's own; as a header it will be refused."""
     statements = (
