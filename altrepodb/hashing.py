@@ -39,6 +39,9 @@ _MAX_SIGNATURE_BYTES = 16384
 """librpm gives no signature of this length or more, and identities must equal those of librpm."""
 _CHUNK_BYTES = 1 << 20
 
+_FASTEST = {"blake2b": "blake2b512"} if "blake2b512" in hashlib.algorithms_available else {}
+"""OpenSSL's name of BLAKE2b; its implementation is a quarter faster than that of hashlib."""
+
 EMPTY_SHA256 = hashlib.sha256().digest()
 EMPTY_BLAKE2B = hashlib.blake2b().digest()
 """Digests of nothing; old rows of PackageHash hold them for packages that are not empty."""
@@ -114,7 +117,9 @@ class Digester:
         if unknown:
             raise ValueError(f"unknown digest: {', '.join(sorted(unknown))}")
         # MD5 and SHA-1 identify here and protect nothing; a FIPS machine must compute them too.
-        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in names}
+        self._hashes = {
+            name: hashlib.new(_FASTEST.get(name, name), usedforsecurity=False) for name in names
+        }
         self._size = 0
 
     def update(self, chunk: ReadableBuffer) -> None:

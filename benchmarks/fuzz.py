@@ -1,4 +1,4 @@
-"""``python -m benchmarks.fuzz``: throw damaged input at every parser of the repository loader.
+"""``python -m benchmarks.fuzz``: throw damaged input at every parser of packages and images.
 
 Sound inputs are composed, changed at random, and read. Only a SourceError may come out; no input
 may take more than a tenth of a second of processor time, nor more memory than four times its
@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import struct
 import sys
 import time
 import tracemalloc
@@ -30,6 +31,9 @@ from random import Random
 from typing import NamedTuple
 
 from altrepodb.errors import SourceError
+from altrepodb.image.iso9660 import open_iso
+from altrepodb.image.squashfs import open_squashfs
+from altrepodb.image.tree import EntryType, Tree, walk
 from altrepodb.packages.batch import PackageBatch, PackageDigests, add_package
 from altrepodb.packages.people import split_changelog_author, split_packager
 from altrepodb.rpm.apt_lists import read_hash_list, read_package_list, read_release
@@ -46,6 +50,8 @@ from tests.support.apt_lists import (
     release_file,
 )
 from tests.support.compressors import COMPRESSORS, compress, xz_streams
+from tests.support.content import BytesSource
+from tests.support.iso_composer import IsoFile, compose_iso, rock_ridge_name, system_use
 from tests.support.rpm_file import compose, fake_gpg_signature
 from tests.support.rpm_package import (
     FLAG_SPEC,
@@ -58,6 +64,7 @@ from tests.support.rpm_package import (
     directory,
     symlink,
 )
+from tests.support.squashfs_images import compose_squashfs
 
 __all__ = ["CPU_LIMIT_S", "Failure", "Report", "Target", "fuzz", "main", "targets"]
 
@@ -73,6 +80,9 @@ _ALWAYS_MEASURED_BYTES = 1 << 16
 _MEASURED_EVERY = 64
 _INPUTS_PER_TASK = 500
 _READ_TAGS = 24
+_READ_FILES = 20
+_READ_FILE_BYTES = 1 << 16
+_UNUSED_ISO_BYTES = 1 << 15
 _DIGESTS = PackageDigests(bytes(16), bytes(32), bytes(64))
 
 _NUMBERS = (0, 1, 2, 3, 4, 7, 8, 15, 16, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x10000)
@@ -192,6 +202,46 @@ def _payload_seeds(compressors: Sequence[str]) -> tuple[bytes, ...]:
     return tuple(compose(_source(), layout).payload for layout in [*layouts, stripped])
 
 
+def _iso_seeds() -> Iterator[bytes]:
+    """Images without the unused bytes before their descriptors."""
+    continued = rock_ridge_name(b"a long name")
+    area = rock_ridge_name(b"live") + system_use(b"TF", b"\x02" + bytes([121, 12, 5, 1, 2, 3, 12]))
+    mode = system_use(b"PX", struct.pack("<I28x", 0o100444))
+    link = system_use(b"PX", struct.pack("<I28x", 0o120777))
+    files = [
+        IsoFile(b"LIVE.;1", b"live", area + mode),
+        IsoFile(b"LINK.;1", b"", link + system_use(b"SL", b"\0\x08\0\0\x03usr\4\0")),
+        IsoFile(b"LONG.;1", b"", system_use(b"CE", struct.pack("<I4xI4xI4x", 19, 0, 16))),
+        IsoFile(b"PARTS.;1", b"1" * 2048, flags=0x80),
+        IsoFile(b"PARTS.;1", b"2"),
+    ]
+    for skip in (0, None):
+        image = compose_iso(files, continuation=continued, skip=skip)
+        yield image[_UNUSED_ISO_BYTES:]
+
+
+def _squashfs_seed(block_bytes: int) -> bytes:
+    stored, no_fragment = 1 << 24, (1 << 32) - 1
+    device, link = struct.pack("<III", 1, 0x801, 0), struct.pack("<II", 1, 4) + b"link"
+    large = struct.pack("<QQQIIII", 96, block_bytes + 7, 0, 1, 0, 5, no_fragment)
+    inodes = {
+        b"directory": (1, struct.pack("<IIHHI", 0, 2, 3, 0, 0)),
+        b"file": (2, struct.pack("<IIIII", 96, no_fragment, 0, 5, 5 | stored)),
+        b"link": (3, link),
+        b"device": (5, device[:8]),
+        b"fifo": (6, device[:4]),
+        b"large directory": (8, struct.pack("<IIIIHHI", 2, 3, 0, 0, 0, 0, no_fragment)),
+        b"large file": (9, large + bytes(4)),
+        b"another device": (11, device),
+    }
+    return compose_squashfs(
+        inodes,
+        contents=b"hellotail-fragment",
+        fragments=[(101, 12 | stored)],
+        block_bytes=block_bytes,
+    )
+
+
 # Parsers
 
 
@@ -254,6 +304,24 @@ def _run_stream(data: bytes) -> None:
         pass
 
 
+def _run_iso(data: bytes) -> None:
+    tree = open_iso(BytesSource(bytes(_UNUSED_ISO_BYTES) + data))
+    tree.description()
+    _read_tree(tree)
+
+
+def _run_squashfs(data: bytes) -> None:
+    _read_tree(open_squashfs(BytesSource(data)))
+
+
+def _read_tree(tree: Tree) -> None:
+    files = [entry for _, entry in walk(tree) if entry.type is EntryType.FILE]
+    for entry in files[:_READ_FILES]:
+        with suppress(SourceError):
+            file = tree.open(entry)
+            file.pread(min(file.size, _READ_FILE_BYTES), 0)
+
+
 def _run_packager(data: bytes) -> None:
     name, address = split_packager(data)
     author, evr = split_changelog_author(data)
@@ -290,6 +358,8 @@ def targets() -> dict[str, Target]:
         ),
         "hashes": Target((hashes,), lambda data: _discard(read_hash_list, _xz(data))),
         "release": Target((release,), lambda data: _discard(read_release, data)),
+        "iso": Target(tuple(_iso_seeds()), _run_iso),
+        "squashfs": Target((_squashfs_seed(4096), _squashfs_seed(1 << 20)), _run_squashfs),
         "packager": Target(tuple(map(str.encode, people)), _run_packager),
     }
 

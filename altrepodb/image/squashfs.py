@@ -33,7 +33,7 @@ __all__ = ["FileLayout", "SquashfsFile", "SquashfsTree", "open_squashfs"]
 MAX_LISTING_BYTES = 64 << 20
 """Of one directory: a million files and more."""
 MAX_FILE_BLOCKS = 1 << 22
-MAX_LINK_TARGET_BYTES = 65_535
+MAX_LINK_TARGET_BYTES = 4096
 
 _HEADER = struct.Struct("<HHHHII")
 # After the common header: what each of the fourteen types of inodes has.
@@ -106,6 +106,8 @@ class SquashfsTree:
         self.blocks = Blocks(source, superblock)
         self._inodes = Metadata(self.blocks, superblock.inode_table, superblock.directory_table)
         self._listings = Metadata(self.blocks, superblock.directory_table, superblock.id_table)
+        self._known_inodes: set[int] = set()
+        self._inode_bytes = 0
         self._listed: set[int] = set()
         self._listed_bytes = 0
         self._ids = self._read_ids()
@@ -214,6 +216,7 @@ class SquashfsTree:
             target = self._link_target(reference, end, size)
         elif basic in (_BLOCK, _CHARACTER):
             rdev = body[1]
+        self._count_inode(reference, end + len(target))
         return Entry(
             name,
             entry_type,
@@ -227,6 +230,14 @@ class SquashfsTree:
             target,
             listing or reference,
         )
+
+    def _count_inode(self, reference: int, size: int) -> None:
+        """Inodes never overlap: together they are no larger than the blocks they stand in."""
+        if reference not in self._known_inodes:
+            self._known_inodes.add(reference)
+            self._inode_bytes += size
+            if self._inode_bytes > self._inodes.seen_bytes:
+                raise self._damaged("inodes overlap")
 
     def _inode(self, reference: int) -> tuple[int, tuple[int, ...], tuple[int, ...], int]:
         """Its type, header and body, and how many bytes these take."""

@@ -62,30 +62,30 @@ def _gzip(data: bytes, limit: int) -> bytes:
 
 
 def _xz(data: bytes, limit: int) -> bytes:
-    return _liblzma(lzma.FORMAT_XZ, data, limit)
+    output, has_ended = _liblzma(lzma.FORMAT_XZ, data, limit)
+    return _whole(output, limit, has_ended)
 
 
 def _lzma(data: bytes, limit: int) -> bytes:
-    """The header states the size of the output, and an end mark follows nevertheless.
+    """The header states the size of the output, and an end mark follows mostly.
 
-    Which of the two a decoder obeys depends on its version; the mark is there for all.
+    Which of the two a decoder obeys depends on its version, so it is not told the size.
     """
     stated = int.from_bytes(data[_LZMA_PROPERTIES_BYTES:_LZMA_HEADER_BYTES], "little")
     unstated = b"\xff" * (_LZMA_HEADER_BYTES - _LZMA_PROPERTIES_BYTES)
     stream = data[:_LZMA_PROPERTIES_BYTES] + unstated + data[_LZMA_HEADER_BYTES:]
-    output = _liblzma(lzma.FORMAT_ALONE, stream, limit)
-    if len(output) != stated:
-        raise ValueError(f"{len(output)} bytes where {stated} are stated")
-    return output
+    output, _ = _liblzma(lzma.FORMAT_ALONE, stream, limit)
+    return _whole(output, limit, len(output) == stated)
 
 
-def _liblzma(container: int, data: bytes, limit: int) -> bytes:
+def _liblzma(container: int, data: bytes, limit: int) -> tuple[bytes, bool]:
+    """A byte more than allowed at most, and whether that was the whole of the data."""
     stream = lzma.LZMADecompressor(container, memlimit=_DICTIONARY_LIMIT_BYTES)
     try:
         output = stream.decompress(data, limit + 1)
     except (lzma.LZMAError, EOFError) as error:
         raise ValueError(str(error)) from error
-    return _whole(output, limit, stream.eof and not stream.unused_data)
+    return output, stream.eof and not stream.unused_data
 
 
 def _lz4_decompressor() -> Decompress:
@@ -120,9 +120,9 @@ def _zstd_decompressor() -> Decompress:
     return decompress
 
 
-def _whole(output: bytes, limit: int, ended: bool) -> bytes:
+def _whole(output: bytes, limit: int, has_ended: bool) -> bytes:
     if len(output) > limit:
         raise ValueError(f"becomes more than {limit} bytes")
-    if not ended:
+    if not has_ended:
         raise ValueError("its compressed stream does not end with it")
     return output

@@ -107,7 +107,6 @@ def file_md5s(
     """
     contents = _contents(tree, files)
     fragments = _Fragments(tree, contents)
-    _check_work(tree.blocks, contents, fragments)
     steps = _steps(tree.blocks, contents, fragments)
     threads = workers or default_workers()
     with _thread_pool(threads) as pool:
@@ -139,6 +138,7 @@ def _contents(tree: SquashfsTree, files: Iterable[Entry]) -> list[_Content]:
     """Different contents: hard links have one inode, and equal files may share their blocks."""
     seen: set[Hashable] = set()
     contents: dict[Hashable, _Content] = {}
+    work = 0
     for file in files:
         if file.type is not EntryType.FILE or file.inode in seen:
             continue
@@ -147,8 +147,18 @@ def _contents(tree: SquashfsTree, files: Iterable[Entry]) -> list[_Content]:
         start = layout.places[0] if layout.places else None
         words = layout.size_words.tobytes()
         key = (layout.size, start, words, layout.fragment, layout.fragment_offset)
-        contents.setdefault(key, _Content(layout)).inodes.append(file.inode)
+        if key not in contents:
+            contents[key] = _Content(layout)
+            work += layout.size + sum(word & SIZE_MASK for word in layout.size_words)
+            _check_work(tree.blocks, work)
+        contents[key].inodes.append(file.inode)
     return list(contents.values())
+
+
+def _check_work(blocks: Blocks, work: int) -> None:
+    """Refuse what would keep us busy for hours: both what is read and what it becomes count."""
+    if work > _WORK_CONSTANT_BYTES + _WORK_FACTOR * blocks.bytes_used:
+        raise SourceError(f"{blocks.name}: {blocks.bytes_used} bytes would become {work} and more")
 
 
 class _Fragments:
@@ -167,15 +177,7 @@ class _Fragments:
                 is_late = bool(blocks) and blocks[0] >= place[0]
                 fragments = self.late if is_late else self.early
                 fragments.setdefault(place, []).append(content)
-
-
-def _check_work(blocks: Blocks, contents: Sequence[_Content], fragments: _Fragments) -> None:
-    """Refuse what would keep us busy for hours: both what is read and what it becomes count."""
-    work = (len(fragments.early) + len(fragments.late)) * blocks.block_bytes
-    for layout in (content.layout for content in contents):
-        work += layout.size + sum(word & SIZE_MASK for word in layout.size_words)
-    if work > _WORK_CONSTANT_BYTES + _WORK_FACTOR * blocks.bytes_used:
-        raise SourceError(f"{blocks.name}: {blocks.bytes_used} bytes would become {work}")
+        _check_work(tree.blocks, (len(self.early) + len(self.late)) * tree.blocks.block_bytes)
 
 
 def _steps(blocks: Blocks, contents: Sequence[_Content], fragments: _Fragments) -> Iterator[_Step]:

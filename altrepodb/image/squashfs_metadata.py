@@ -21,7 +21,7 @@ METADATA_BYTES = 8192
 NO_TABLE = (1 << 64) - 1
 NO_FRAGMENT = (1 << 32) - 1
 STORED_BIT = 1 << 24
-SIZE_MASK = STORED_BIT - 1
+SIZE_MASK = 0xFFFFFFFF ^ STORED_BIT
 
 _SUPERBLOCK = struct.Struct("<4sIIIIHHHHHHQQQQQQQQ")
 _METADATA_STORED = 0x8000
@@ -189,6 +189,9 @@ class Metadata:
         pieces = [piece]
         count -= len(piece)
         while count:
+            # Only the last block of a table may be shorter; else one of them is damaged.
+            if len(data) != METADATA_BYTES:
+                raise self._blocks.damaged(f"a metadata block has {len(data)} bytes")
             data, following = self._block(following)
             pieces.append(data[:count])
             count -= len(pieces[-1])

@@ -8,9 +8,11 @@ import os
 import stat
 import struct
 import subprocess
+import sys
 import time
 import tracemalloc
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -546,3 +548,78 @@ def test_work_limit_counts_what_is_read(stored, monkeypatch):
     monkeypatch.setattr(squashfs_digests, "_WORK_FACTOR", 1)
     with pytest.raises(SourceError, match="would become"):
         file_md5s(tree, entries)
+
+
+def test_many_fragment_blocks_count_as_work():
+    """A thousand files of one byte, each in a block of a megabyte that has to be read for it."""
+    count = 240
+    inodes = {b"%d" % number: (2, struct.pack("<IIII", 0, number, 0, 1)) for number in range(count)}
+    fragments = [(96 + number, 3000 | STORED_BIT) for number in range(count)]
+    image = compose_squashfs(inodes, contents=bytes(4000), fragments=fragments, block_bytes=1 << 20)
+    tree = open_squashfs(BytesSource(image))
+    entries = [entry for _, entry in walk(tree)]
+    assert len(file_md5s(tree, entries)) == count
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(squashfs_digests, "_WORK_CONSTANT_BYTES", 0)
+        patch.setattr(squashfs_digests, "_WORK_FACTOR", 20)
+        with pytest.raises(SourceError, match="would become"):
+            file_md5s(tree, entries)
+
+
+def test_inodes_that_overlap_are_refused():
+    """Links whose long targets are all the same bytes would fill the memory."""
+    link = struct.pack("<HHHHIIII", 3, 0o777, 0, 0, 0, 1, 1, 4000)
+    inodes = {b"0": (3, struct.pack("<II", 1, 4000) + (link * 200)[:4000])}
+    inodes |= {b"%d" % number: (3, struct.pack("<II", 1, 4000)) for number in range(1, 100)}
+    inodes[b"end"] = (3, struct.pack("<II", 1, 3000) + bytes(3000))
+    assert "inodes overlap" in (check_bounded(compose_squashfs(inodes)) or "")
+
+
+def test_short_metadata_block_inside_a_table_is_refused(tmp_path):
+    files = {f"{number}": b"" for number in range(600)}
+    data = make_squashfs(tmp_path / "image", files, options=STORED).read_bytes()
+    table = fields_of(data)["inode_table"]
+    assert data[table : table + 2] == b"\x00\xa0"
+    changed = bytearray(data)
+    struct.pack_into("<H", changed, table, 0x8000 | 8190)
+    struct.pack_into("<H", changed, table + 2 + 8190, 0x8000 | 2)
+    assert "a metadata block has 8190 bytes" in (check_bounded(bytes(changed)) or "")
+
+
+def test_unprivileged_user_without_programs(tmp_path, content):
+    """ISO, squashfs and a file in it, read by a user without rights, PATH or devices."""
+    (tmp_path / "disc").mkdir()
+    make_squashfs(tmp_path / "disc/live", content)
+    image = make_iso(tmp_path / "disc.iso", tmp_path / "disc")
+    image.chmod(0o644)
+    code = """
+import os, sys
+from altrepodb.byte_source import open_file
+from altrepodb.image.digests import image_digests
+from altrepodb.image.iso9660 import open_iso
+from altrepodb.image.squashfs import open_squashfs
+from altrepodb.image.squashfs_digests import file_md5s
+from altrepodb.image.tree import lookup, read_file, walk
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+with open_file(f"/proc/self/fd/{sys.argv[1]}") as source:
+    iso = open_iso(source)
+    live = lookup(iso, b"live")
+    tree = open_squashfs(iso.open(live))
+    print(read_file(tree, b"a/b/c/d/e/f/deep", 10).decode())
+    print(len(file_md5s(tree, [entry for _, entry in walk(tree)])))
+    print(image_digests(source, {"live": iso.extents(live)}).members["live"].sha1.hex())
+"""
+    with open(image, "rb") as file:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(file.fileno())],
+            env={"PATH": "", "PYTHONPATH": str(Path(__file__).parents[2])},
+            pass_fds=[file.fileno()],
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 0, done.stderr
+    live = (tmp_path / "disc/live").read_bytes()
+    assert done.stdout.split() == ["deep", "716", hashlib.sha1(live).hexdigest()]
