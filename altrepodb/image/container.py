@@ -29,7 +29,7 @@ from altrepodb.rpm.compression import compressor_of, iter_decompressed
 __all__ = ["CONTAINER_NAMES", "open_container"]
 
 CONTAINER_NAMES = (frozenset({b"manifest.json"}), frozenset({b"oci-layout", b"index.json"}))
-"""Names at the top of an archive that say that it is one."""
+"""Which of the marks must be there together."""
 
 _MAX_MEMBERS = 100_000
 _MAX_JSON_BYTES = 4 << 20

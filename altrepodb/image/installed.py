@@ -156,9 +156,10 @@ def installed_package(header: Header) -> InstalledPackage:
 def _identity(header: Header) -> int:
     """As that of the package file: a digest that is absent there too counts as empty."""
     build_time = header.integer(tags.BUILD_TIME)
-    md5, gpg = header.binary(tags.MERGED_MD5), header.binary(tags.MERGED_GPG)
+    sha1, md5 = header.sha1(tags.MERGED_SHA1), header.binary(tags.MERGED_MD5)
+    gpg = header.binary(tags.MERGED_GPG)
     try:
-        return package_hash(build_time, header.sha1(tags.MERGED_SHA1), md5, gpg)
+        return package_hash(build_time, sha1, md5, gpg)
     except SourceError as error:
         raise SourceError(f"{header.name}: {error}") from None
 

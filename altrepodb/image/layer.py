@@ -27,7 +27,10 @@ from altrepodb.image.tar_stream import Member, TarReader, normal_path
 from altrepodb.image.tree import EntryType
 from altrepodb.rpm.database import DATABASE_FILES
 
-__all__ = ["Layer", "Spool", "WantedPaths", "read_layer", "read_until_complete"]
+__all__ = ["CONTAINER_MARKS", "Layer", "Spool", "WantedPaths", "read_layer", "read_until_complete"]
+
+CONTAINER_MARKS = frozenset({b"manifest.json", b"oci-layout", b"index.json"})
+"""Names at the top of an archive that tell a container image."""
 
 _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
@@ -74,8 +77,6 @@ class WantedPaths:
     def behind_link(self, path: bytes, target: bytes) -> Iterator[bytes]:
         """Where the wanted files are when the link at ``path`` leads to ``target``."""
         place = _target_path(path, target)
-        if place is None:
-            return
         for file in list(self._files):
             if file == path or file.startswith(path + b"/"):
                 found = (place + file[len(path) :]).lstrip(b"/")
@@ -83,11 +84,9 @@ class WantedPaths:
                     yield found
 
 
-def _target_path(path: bytes, target: bytes) -> bytes | None:
-    """The path that a link means, by its text alone; None above the sizes of paths."""
+def _target_path(path: bytes, target: bytes) -> bytes:
+    """The path that a link means, by its text alone."""
     parts = [] if target.startswith(b"/") else path.split(b"/")[:-1]
-    if len(target) > _MAX_PATH_BYTES:
-        return None
     for part in target.split(b"/"):
         if part == b"..":
             parts = parts[:-1]
@@ -123,7 +122,8 @@ class Layer:
     tree: KeptTree
     removed: set[bytes] = field(default_factory=set)
     emptied: set[bytes] = field(default_factory=set)
-    top_names: set[bytes] = field(default_factory=set)
+    marks: set[bytes] = field(default_factory=set)
+    """Which of ``CONTAINER_MARKS`` it has."""
     missing: set[bytes] = field(default_factory=set)
     """Targets of hard links that were not kept."""
 
@@ -150,10 +150,8 @@ def read_layer(
         path = normal_path(member.name)
         if not path:
             continue
-        if b"/" not in path:
-            layer.top_names.add(path)
-            if len(layer.top_names) > _MAX_WANTED:
-                layer.top_names.clear()
+        if path in CONTAINER_MARKS:
+            layer.marks.add(path)
         if is_layer and b"/.wh." in b"/" + path:
             _note_whiteout(layer, path, wanted)
             continue

@@ -24,6 +24,8 @@ _HEADER_LENGTH_OFFSET = 100
 _COMPRESSION_OFFSET = 104
 _CLUSTER_BITS = range(9, 22)
 _MAX_VIRTUAL_BYTES = 1 << 40
+_MAX_L1_ENTRIES = 4 << 20
+"""What qemu accepts. The library makes objects of all of them."""
 _COMPRESSIONS = (0, 1)
 
 _DIRTY = 1
@@ -42,15 +44,15 @@ def open_qcow2(source: ByteSource) -> ByteSource:
     Raises SourceError for damage and for features that are not read, by their names, and
     ConfigurationError when the library is not installed.
     """
-    cluster_bytes, size = _check_header(source)
+    size = _check_header(source)
     library = import_for(f"{source.name}: a qcow2 disk", "dissect.hypervisor.disk.qcow2")
     with library_errors(source.name):
-        disk = library.QCow2(StrictStream(_PaddedSource(source, cluster_bytes)))
+        disk = library.QCow2(StrictStream(source))
         return LibrarySource(_checked_stream(library, disk), size, source.name)
 
 
-def _check_header(source: ByteSource) -> tuple[int, int]:
-    """Bytes of a cluster and of the disk. Raises SourceError for what must not be opened."""
+def _check_header(source: ByteSource) -> int:
+    """The size of the disk. Raises SourceError for what must not be opened."""
     name = source.name
     header = source.pread(min(source.size, _HEADER_3_BYTES + 8), 0).ljust(
         _HEADER_3_BYTES + 8, b"\0"
@@ -70,9 +72,10 @@ def _check_header(source: ByteSource) -> tuple[int, int]:
     if size > _MAX_VIRTUAL_BYTES:
         raise SourceError(f"{name}: qcow2 disk of {size} bytes, limit {_MAX_VIRTUAL_BYTES}")
     bytes_per_entry = 1 << (2 * cluster_bits - 3)
-    if entries * bytes_per_entry < size or table + 8 * entries > source.size:
+    is_sound = entries * bytes_per_entry >= size and table + 8 * entries <= source.size
+    if not is_sound or entries > _MAX_L1_ENTRIES:
         raise SourceError(f"{name}: damaged qcow2: L1 table of {entries} entries at {table}")
-    return 1 << cluster_bits, size
+    return int(size)
 
 
 def _refused_features(header: bytes) -> list[str]:
@@ -86,19 +89,6 @@ def _refused_features(header: bytes) -> list[str]:
     if header_bytes < _HEADER_3_BYTES:
         refused.append(f"a header of {header_bytes} bytes")
     return refused
-
-
-class _PaddedSource:
-    """A file whose last cluster may be cut; what is missing of it counts as zeros."""
-
-    def __init__(self, source: ByteSource, cluster_bytes: int) -> None:
-        self.name = source.name
-        self.size = -(-source.size // cluster_bytes) * cluster_bytes
-        self._source = source
-
-    def pread(self, count: int, offset: int) -> bytes:
-        there = max(0, min(count, self._source.size - offset))
-        return self._source.pread(there, offset).ljust(count, b"\0") if there else bytes(count)
 
 
 def _checked_stream(library: Any, disk: Any) -> Any:

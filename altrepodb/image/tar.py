@@ -27,18 +27,18 @@ def open_tar(source: ByteSource, scratch_directory: Path, arch: str) -> Iterator
     """
     with ExitStack() as files:
         spool = Spool(scratch_directory, files)
-        top_names: set[bytes] = set()
+        marks: set[bytes] = set()
 
         def read(wanted: WantedPaths) -> tuple[KeptTree, set[bytes]]:
             with open_tar_stream(source) as reader:
                 layer = read_layer(reader, source.name, wanted, spool, is_layer=False)
-            top_names.update(layer.top_names)
+            marks.update(layer.marks)
             return layer.tree, layer.missing
 
         root = _root_of(read_until_complete(read, source.name, has_prefix=True))
         if root is not None:
             yield SystemRoot(root)
-        elif any(names <= top_names for names in CONTAINER_NAMES):
+        elif any(names <= marks for names in CONTAINER_NAMES):
             yield open_container(source, scratch_directory, spool, files, arch)
         else:
             raise SourceError(f"{source.name}: no rpm database")

@@ -30,7 +30,7 @@ _MAX_TOTAL_BYTES = 1 << 40
 _DICTIONARY_LIMIT_BYTES = 1 << 28
 _CACHE_BYTES = 96 << 20
 
-MAX_BLOCK_BYTES = 128 << 20
+MAX_BLOCK_BYTES = 64 << 20
 """A block is in memory as a whole, twice for a moment."""
 
 

@@ -35,6 +35,7 @@ _TIME_LIMIT_S = 120.0
 _INSTRUCTIONS_PER_CHECK = 10_000
 _MAX_SQL_BYTES = 100_000
 _MAX_COLUMNS = 100
+_MAX_MESSAGE_LENGTH = 200
 
 _TABLES = "SELECT type, rootpage FROM sqlite_master WHERE name = 'Packages' COLLATE NOCASE"
 _COLUMNS = "PRAGMA table_xinfo('Packages')"
@@ -63,8 +64,10 @@ def iter_blobs(
                 if not isinstance(blob, bytes):
                     raise SourceError(f"{source.name}: a package that is no blob")
                 yield blob
-    except sqlite3.Error as error:
-        raise SourceError(f"{source.name}: damaged SQLite file: {error}") from error
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        # Messages quote the file, which may hold anything, also what is no text.
+        text = " ".join(str(error).split())[:_MAX_MESSAGE_LENGTH]
+        raise SourceError(f"{source.name}: damaged SQLite file: {text}") from error
 
 
 @contextmanager
@@ -77,13 +80,22 @@ def _open(
             connection.deserialize(_as_plain_file(source.pread(source.size, 0)))
             yield connection
         return
-    with tempfile.TemporaryDirectory(prefix="altrepodb-", dir=scratch_directory) as directory:
+    with _private_directory(source.name, scratch_directory) as directory:
         path = Path(directory, "rpmdb.sqlite")
         _copy(source, path, keep_mode=has_rows_in_log)
         if log is not None and has_rows_in_log:
             _copy(log, Path(directory, "rpmdb.sqlite-wal"), keep_mode=True)
         with closing(sqlite3.connect(path)) as connection:
             yield connection
+
+
+def _private_directory(
+    name: str, scratch_directory: Path | None
+) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="altrepodb-", dir=scratch_directory)
+    except OSError as error:
+        raise AltrepodbError(f"{name}: no place for a copy of it: {error.strerror}") from error
 
 
 def _as_plain_file(start: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import lzma
 import struct
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from altrepodb.byte_source import open_file
 from altrepodb.errors import AltrepodbError, ConfigurationError, SourceError
@@ -632,6 +635,11 @@ def test_qcow2_guard(
     refuse(path, tmp_path, message)
 
 
+def test_l1_table_is_limited(deflated: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(qcow2, "_MAX_L1_ENTRIES", 0)
+    refuse(deflated, tmp_path, "L1 table of 1 entries")
+
+
 def test_dirty_qcow2(deflated: Path, tmp_path: Path) -> None:
     path = changed_qcow2(deflated, tmp_path / "disk.qcow2", 72, ">Q", 1)
     (tmp_path / "scratch").mkdir()
@@ -646,9 +654,9 @@ def test_truncated_qcow2(deflated: Path, disk: Path, tmp_path: Path) -> None:
     plain = tmp_path / "plain.qcow2"
     convert(disk, plain)
     for whole in (data, plain.read_bytes()):
-        for size in range(len(whole) // 7, len(whole) - 65536, len(whole) // 7):
+        for part in range(40):
+            source = BytesSource(whole[: len(whole) * part // 40], "disk")
             with pytest.raises(SourceError):
-                source = BytesSource(whole[:size], "disk")
                 assert qcow2.open_qcow2(source).pread(len(content), 0) == content
 
 
@@ -816,6 +824,22 @@ def test_damaged_xz(packed_disk: Path, tmp_path: Path) -> None:
     refuse(path, tmp_path, "damaged xz block at 12")
 
 
+@pytest.mark.parametrize(
+    ("limit", "value", "message"),
+    [
+        ("_MAX_INDEX_BYTES", 20, "an index of [0-9]+ bytes"),
+        ("_MAX_TOTAL_BYTES", 1 << 20, "unpacks to 14680064 bytes, limit 1048576"),
+        ("_DICTIONARY_LIMIT_BYTES", 1 << 16, "damaged xz block at 12: Memory usage limit"),
+    ],
+)
+def test_limits_of_xz(
+    packed_disk: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, message: str
+) -> None:
+    monkeypatch.setattr(xz_blocks, limit, value)
+    with open_file(packed_disk) as source, pytest.raises(SourceError, match=message):
+        XzSource(source).pread(10, 0)
+
+
 def test_cache_of_blocks_is_limited(packed_disk: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(xz_blocks, "_CACHE_BYTES", 2 << 20)
     with open_file(packed_disk) as source:
@@ -857,6 +881,74 @@ def test_any_damage_of_ext(tiny_ext: bytes, tmp_path: Path) -> None:
             assert "\n" not in str(error)
             refused += 1
     assert refused > 3
+
+
+def test_streams_for_libraries_do_not_end_early() -> None:
+    stream = library.StrictStream(BytesSource(b"0123456789", "disk"))
+    assert (stream.read(4), stream.tell(), stream.read()) == (b"0123", 4, b"456789")
+    stream.seek(8)
+    with pytest.raises(SourceError, match="disk: truncated or damaged: 3 bytes at 8"):
+        stream.read(3)
+    with pytest.raises(SourceError, match="disk: truncated or damaged: 3 bytes at 8"):
+        stream.readinto(bytearray(3))
+    stream.seek(1)
+    buffer = bytearray(2)
+    assert (stream.readinto(buffer), buffer) == (2, b"12")
+
+
+def test_streams_of_libraries_do_not_end_early() -> None:
+    source = library.LibrarySource(io.BytesIO(b"0123456789"), 20, "disk")
+    assert source.pread(4, 6) == b"6789"
+    with pytest.raises(SourceError, match="disk: damaged: 4 of 5 bytes at 6"):
+        source.pread(5, 6)
+    with pytest.raises(SourceError, match="disk: truncated or damaged"):
+        source.pread(5, 16)
+
+
+def test_scratch_directory_is_missing(tmp_path: Path) -> None:
+    with (
+        pytest.raises(AltrepodbError, match="nowhere: cannot be written: No such file"),
+        scratch.scratch_file([b"x"], "disk", tmp_path / "nowhere", 10),
+    ):
+        pass
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_any_damage_of_partition_tables(data: st.DataObject) -> None:
+    first = mbr_sector((5, 1, 8), (0x83, 20, 4))
+    records = [mbr_sector((0x83, 0, 1), (5, number, 1)) for number in range(1, 5)]
+    logical = first + b"".join(records) + bytes(16384)
+    table = bytearray(data.draw(st.sampled_from([logical, gpt_disk([(8, 8)], size=1 << 16)])))
+    table = table.ljust(1 << 16, b"\0")
+    places = st.integers(440, 520) | st.integers(0, 8 * 512) | st.integers(4096, 4096 + 100)
+    for _ in range(data.draw(st.integers(1, 5))):
+        table[data.draw(places)] = data.draw(st.integers(0, 255))
+    try:
+        for partition in read_partitions(BytesSource(bytes(table), "disk")) or []:
+            assert 0 <= partition.offset <= partition.offset + partition.size <= len(table)
+    except SourceError as error:
+        assert "\n" not in str(error)
+
+
+XZ_SEED = b"".join(lzma.compress(bytes([byte]) * 5000, preset=0) for byte in b"abc")
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_any_damage_of_xz(data: st.DataObject) -> None:
+    """Checksums are everywhere: the right content, or an error."""
+    damaged = bytearray(XZ_SEED)
+    for _ in range(data.draw(st.integers(1, 3))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    size = data.draw(st.just(len(damaged)) | st.integers(0, len(damaged)))
+    try:
+        source = XzSource(BytesSource(bytes(damaged[:size]), "disk"))
+        content = source.pread(source.size, 0)
+    except SourceError as error:
+        assert "\n" not in str(error)
+    else:
+        assert content in (b"a" * 5000 + b"b" * 5000 + b"c" * 5000, b"")
 
 
 def test_library_errors_keep_lack_of_memory() -> None:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from altrepodb.errors import SourceError
+from altrepodb.errors import AltrepodbError, SourceError
 from altrepodb.hashing import package_hash
 from altrepodb.image.installed import iter_installed
 from altrepodb.image.kept_tree import BytesSource
@@ -111,6 +111,12 @@ def test_large_sqlite_is_read_from_a_copy(tmp_path: Path, monkeypatch: pytest.Mo
     assert list((tmp_path / "scratch").iterdir())
     assert [*blobs] == BLOBS[1:]
     assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_no_place_for_a_copy(tmp_path: Path) -> None:
+    files = sources(sqlite_files(tmp_path, in_log=BLOBS[:1]))
+    with pytest.raises(AltrepodbError, match="no place for a copy of it: No such"):
+        list(iter_header_blobs(files, "rpmdb.sqlite", tmp_path / "nowhere"))
 
 
 def test_ndb() -> None:
@@ -449,6 +455,15 @@ ENDLESS = (
 )
 def test_hostile_sqlite(tmp_path: Path, statements: list[str], message: str) -> None:
     refuse(sqlite_of(tmp_path / "file", *statements), message)
+
+
+@pytest.mark.parametrize("name", [b"Nam\xff", b"a\nb\n"])
+def test_messages_that_quote_the_file(tmp_path: Path, name: bytes) -> None:
+    """SQLite quotes a name that is no text, or several lines of it."""
+    table = "Q" * len(name)
+    files = sqlite_of(tmp_path / "file", f"CREATE TABLE {table} (a)", "CREATE TABLE b (a)")
+    data = files["rpmdb.sqlite"].replace(b"CREATE TABLE Q", b"CREATE TABLX Q")
+    refuse({"rpmdb.sqlite": data.replace(table.encode(), name)}, "damaged SQLite file")
 
 
 def test_text_is_taken_as_it_is(tmp_path: Path) -> None:

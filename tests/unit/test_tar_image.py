@@ -130,6 +130,15 @@ def test_links_of_links(tmp_path: Path) -> None:
     assert_read(members, tmp_path)
 
 
+def test_deep_places(tmp_path: Path) -> None:
+    """Deeper than anybody keeps a database: not followed."""
+    deep = "d/" * 1500
+    members = {"var": Link(f"/{deep}"), f"{deep}lib/rpm/Packages": DATABASE}
+    refuse(tar(members), tmp_path, "no rpm database")
+    long = "d" * 5000
+    refuse(tar({"var": Link(long), f"{long}/lib/rpm/Packages": DATABASE}), tmp_path, "no rpm data")
+
+
 def test_loop_of_links(tmp_path: Path) -> None:
     refuse(tar({"var/lib/rpm": Link("rpm/x")}), tmp_path, "too many links")
     refuse(tar({"var": Link("lib"), "lib": Link("var")}), tmp_path, "too many links")
