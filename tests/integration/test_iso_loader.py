@@ -6,6 +6,7 @@ import os
 import pwd
 import resource
 import shutil
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +37,7 @@ from tests.support.loading import (
     run_command,
 )
 from tests.support.rpm_file import compose
-from tests.support.squashfs_images import make_squashfs, with_field
+from tests.support.squashfs_images import STORED, make_squashfs, with_field, zeros_in
 
 PRODUCT = (
     "--edition", "alt-workstation", "--version", "10.0.1", "--release", "release", "--platform",
@@ -253,13 +254,14 @@ def no_squashfs(work: Path) -> Path:
 
 
 def bomb(work: Path) -> Path:
-    """A sparse file of 64 GiB that packs into nothing."""
-    root = work / "bomb"
-    root.mkdir()
-    with (root / "zeros").open("wb") as file:
-        file.truncate(64 << 30)
-    image = make_squashfs(work / "image", root, compressor="gzip", block_bytes=1 << 20)
-    return squashfs_disc(work, image.read_bytes())
+    """A block of a file that unpacks to half a GiB."""
+    content = os.urandom(262_144)
+    image = make_squashfs(work / "image", {"file": content}, options=STORED).read_bytes()
+    zeros = zeros_in("xz", 512 << 20)
+    stored_word = struct.pack("<I", 1 << 24 | len(content))
+    assert image.count(stored_word) == 1
+    image = image.replace(content, zeros.ljust(len(content), b"\0"))
+    return squashfs_disc(work, image.replace(stored_word, struct.pack("<I", len(zeros))))
 
 
 def broken_database(work: Path) -> Path:
