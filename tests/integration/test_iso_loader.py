@@ -15,14 +15,13 @@ import pytest
 
 from altrepodb.db.database import Database
 from tests.support.alt_images import (
-    BRANCH,
     DATA,
     DISC_TEXTS,
     EXTRA,
     HELLO,
     IMAGE_DAY,
     INSTALLED,
-    URL,
+    LOADER_OPTIONS,
     IsoPlan,
     compose_disc,
     compose_iso,
@@ -39,11 +38,6 @@ from tests.support.loading import (
 from tests.support.rpm_file import compose
 from tests.support.squashfs_images import STORED, make_squashfs, with_field, zeros_in
 
-PRODUCT = (
-    "--edition", "alt-workstation", "--version", "10.0.1", "--release", "release", "--platform",
-    "", "--variant", "install", "--flavor", "", "--arch", "x86_64", "--branch", BRANCH, "--date",
-    IMAGE_DAY, "--url", URL,
-)  # fmt: skip
 TAG = "p10:alt-workstation:::release.10.0.1:x86_64:install:iso"
 HOSTILE_S = 10
 HOSTILE_BYTES = 500 << 20
@@ -74,7 +68,7 @@ def image_count(database: Database) -> int:
 
 def test_load_again_and_force(database: Path, disc: Path, tmp_path: Path) -> None:
     """0, 3, and 0 again; one JSON object on standard output."""
-    arguments = ("-e", database, *PRODUCT, disc)
+    arguments = ("-e", database, *LOADER_OPTIONS, disc)
     dry = iso_loader(tmp_path, "--json", "-t", *arguments)
     assert (dry.exit_code, dry.summary["inserted"], dry.summary["dry_run"]) == (0, {}, True)
     assert "dry run, nothing is written" in dry.stderr
@@ -106,7 +100,7 @@ def test_versions(tmp_path: Path) -> None:
 
 
 def changed(name: str, value: str) -> list[str]:
-    options = list(PRODUCT)
+    options = list(LOADER_OPTIONS)
     options[options.index(name) + 1] = value
     return options
 
@@ -164,7 +158,7 @@ def test_empty_options_may_be_left_out() -> None:
     from altrepodb.cli.image_options import image_options
     from altrepodb.cli.iso_loader import COMMAND
 
-    words = [word for word in PRODUCT if word not in ("--platform", "--flavor", "")]
+    words = [word for word in LOADER_OPTIONS if word not in ("--platform", "--flavor", "")]
     arguments = make_parser(COMMAND).parse_args([*words, "alt.iso"])
     assert image_options(arguments, "iso").tag == TAG
 
@@ -207,7 +201,7 @@ def test_no_image(
 ) -> None:
     path = tmp_path / "alt.iso"
     place(path)
-    result = iso_loader(tmp_path, "--quiet", "-e", database, *PRODUCT, path)
+    result = iso_loader(tmp_path, "--quiet", "-e", database, *LOADER_OPTIONS, path)
     assert (result.exit_code, result.stdout) == (1, "")
     (line,) = result.stderr.splitlines()
     assert line.startswith(f"iso_loader: error: {path}: ")
@@ -293,7 +287,7 @@ def test_damaged_disc(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     before = sorted(os.listdir(tmp_path))
-    arguments = ("--quiet", "--tmpdir", scratch, "-e", database, *PRODUCT, path)
+    arguments = ("--quiet", "--tmpdir", scratch, "-e", database, *LOADER_OPTIONS, path)
     result, cpu_s, peak_bytes = measured(tmp_path, *arguments)
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
@@ -320,7 +314,7 @@ def measured(home: Path, *arguments: str | Path) -> tuple[CommandResult, float, 
 
 
 def load_disc(database: Path, path: Path, home: Path, *options: str) -> CommandResult:
-    result = iso_loader(home, "--json", "-e", database, *PRODUCT, *options, path)
+    result = iso_loader(home, "--json", "-e", database, *LOADER_OPTIONS, *options, path)
     assert result.exit_code == 0, result.stderr
     return result
 
@@ -407,7 +401,7 @@ def test_without_rock_ridge(database: Path, tmp_path: Path) -> None:
 def test_member_before_identities_began(database: Path, tmp_path: Path) -> None:
     live = compose_root(tmp_path / "live", INSTALLED)
     path = compose_iso(tmp_path / "alt.iso", IsoPlan(squashfs={"live": live}), member_time=999)
-    result = iso_loader(tmp_path, "--quiet", "-e", database, *PRODUCT, path)
+    result = iso_loader(tmp_path, "--quiet", "-e", database, *LOADER_OPTIONS, path)
     assert result.exit_code == 1
     assert "live: dated 999 s after 1970" in result.stderr
 
@@ -431,7 +425,7 @@ def test_as_user_without_rights_and_programs(
     for parent in work.parents:
         if parent.stat().st_uid == 0 and str(parent).startswith("/tmp/"):
             parent.chmod(parent.stat().st_mode | 0o011)
-    arguments = ("--json", "-e", work / "database", *PRODUCT, image)
+    arguments = ("--json", "-e", work / "database", *LOADER_OPTIONS, image)
     result = subprocess.run(
         command_line("iso_loader", *arguments),
         env={**environment(work), "PATH": "", "TMPDIR": str(work)},
@@ -452,7 +446,7 @@ def test_no_rights_on_the_database(disc: Path, tmp_path: Path) -> None:
     """The message names the directory."""
     place = tmp_path / "file"
     place.touch()
-    result = iso_loader(tmp_path, "--quiet", "-e", place / "database", *PRODUCT, disc)
+    result = iso_loader(tmp_path, "--quiet", "-e", place / "database", *LOADER_OPTIONS, disc)
     assert result.exit_code == 2
     assert str(place / "database") in result.stderr
 

@@ -40,6 +40,13 @@ MEMBER_TIME = 1_650_123_456
 IMAGE_DAY = "2022-08-18"
 URL = "https://example.org/images/alt.iso"
 
+LOADER_OPTIONS = (
+    "--edition", "alt-workstation", "--version", "10.0.1", "--release", "release", "--platform",
+    "", "--variant", "install", "--flavor", "", "--arch", "x86_64", "--branch", BRANCH, "--date",
+    IMAGE_DAY, "--url", URL,
+)  # fmt: skip
+"""The same image as ``image_options`` describes, for a command."""
+
 
 def _package(name: str, arch: str, files: Sequence[RpmFile], **further: Any) -> RpmPackage:
     """A package whose build time, and so its identity, depends on its name."""
