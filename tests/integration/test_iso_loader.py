@@ -192,7 +192,7 @@ def place_text(path: Path) -> None:
         (place_nothing, "cannot be opened: No such file or directory"),
         (place_directory, "not a regular file"),
         (place_pipe, "not a regular file"),
-        (place_empty, "ISO 9660"),
+        (place_empty, "an empty file"),
         (place_text, "ISO 9660"),
     ],
 )
