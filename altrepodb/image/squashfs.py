@@ -30,8 +30,10 @@ from altrepodb.image.tree import Entry, EntryType, shown_name
 
 __all__ = ["FileLayout", "SquashfsFile", "SquashfsTree", "open_squashfs"]
 
-MAX_LISTING_BYTES = 64 << 20
-"""Of one directory: a million files and more."""
+MAX_LISTING_BYTES = 16 << 20
+"""Of one directory: half a million files."""
+MAX_LISTING_PER_INODE_BYTE = 16
+"""A name of 256 bytes for an inode of 20; who links the same file a million times wants to harm."""
 MAX_FILE_BLOCKS = 1 << 22
 MAX_LINK_TARGET_BYTES = 4096
 
@@ -152,6 +154,9 @@ class SquashfsTree:
             self._listed_bytes += directory.location.size - _UNLISTED_BYTES
         if self._listed_bytes > self._listings.seen_bytes:
             raise self._damaged("directories share their listings")
+        inode_bytes = self._inodes.seen_bytes
+        if self._listed_bytes > MAX_LISTING_BYTES + MAX_LISTING_PER_INODE_BYTE * inode_bytes:
+            raise self._damaged("far more names than files")
 
     def open(self, file: Entry) -> SquashfsFile:
         return SquashfsFile(self, self.layout(file), f"{self.name}: {shown_name(file.name)}")

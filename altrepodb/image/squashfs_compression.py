@@ -75,7 +75,7 @@ def _lzma(data: bytes, limit: int) -> bytes:
     unstated = b"\xff" * (_LZMA_HEADER_BYTES - _LZMA_PROPERTIES_BYTES)
     stream = data[:_LZMA_PROPERTIES_BYTES] + unstated + data[_LZMA_HEADER_BYTES:]
     output, _ = _liblzma(lzma.FORMAT_ALONE, stream, limit)
-    return _whole(output, limit, len(output) == stated)
+    return _whole(output, limit, 0 < len(output) == stated)
 
 
 def _liblzma(container: int, data: bytes, limit: int) -> tuple[bytes, bool]:

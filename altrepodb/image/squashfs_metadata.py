@@ -30,6 +30,9 @@ _MAX_BLOCK_BYTES = 1 << 20
 _METADATA_CACHE_BYTES = 16 << 20
 _DATA_CACHE_BYTES = 16 << 20
 _BLOCK_OVERHEAD_BYTES = 256
+_LOADS_CONSTANT = 20_000
+_LOADS_PER_BLOCK = 20
+"""Inodes stand in the order of directories, so that few blocks are wanted again much later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,8 @@ class Blocks:
         self._source = Slice(source, 0, superblock.bytes_used, source.name)
         self._decompress = decompressor_of(superblock.compressor, source.name)
         self._metadata = BlockCache(_METADATA_CACHE_BYTES)
+        self._metadata_places: set[int] = set()
+        self._metadata_loads = 0
         self._data = BlockCache(_DATA_CACHE_BYTES)
 
     def pread(self, count: int, offset: int) -> bytes:
@@ -128,6 +133,7 @@ class Blocks:
         return self._metadata.get(offset, lambda: self._load_metadata(offset))
 
     def _load_metadata(self, offset: int) -> tuple[bytes, int]:
+        self._count_load(offset)
         header = int.from_bytes(self._source.pread(2, offset), "little")
         size = header & ~_METADATA_STORED or _METADATA_STORED
         if size > METADATA_BYTES:
@@ -138,6 +144,13 @@ class Blocks:
         if not data:
             raise self.damaged(f"an empty metadata block at {offset}")
         return data, offset + 2 + size
+
+    def _count_load(self, offset: int) -> None:
+        """Refuse inodes in an order in which each one costs us a block."""
+        self._metadata_places.add(offset)
+        self._metadata_loads += 1
+        if self._metadata_loads > _LOADS_CONSTANT + _LOADS_PER_BLOCK * len(self._metadata_places):
+            raise self.damaged("its metadata is in no order")
 
     def data(self, offset: int, size_word: int, limit: int) -> bytes:
         """A block of file contents or fragments of ``limit`` bytes at most. Not kept."""

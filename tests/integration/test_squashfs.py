@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from altrepodb.byte_source import open_file
 from altrepodb.errors import ConfigurationError, SourceError
-from altrepodb.image import squashfs, squashfs_digests
+from altrepodb.image import squashfs, squashfs_digests, squashfs_metadata
 from altrepodb.image.iso9660 import open_iso
 from altrepodb.image.squashfs import open_squashfs
 from altrepodb.image.squashfs_digests import file_md5s
@@ -538,6 +538,26 @@ def test_limits_of_listings_links_and_files(stored, monkeypatch):
     monkeypatch.setattr(squashfs, "MAX_FILE_BLOCKS", 1)
     with pytest.raises(SourceError, match="a file of 2 blocks"):
         tree.open(lookup(tree, b"data"))
+
+
+def test_names_without_end_are_refused(stored, monkeypatch):
+    """Millions of links to one file take few bytes when they are compressed."""
+    tree = open_squashfs(BytesSource(stored))
+    largest = lookup(tree, b"many").size
+    monkeypatch.setattr(squashfs, "MAX_LISTING_BYTES", largest)
+    assert len(list(walk(tree))) > 500
+    monkeypatch.setattr(squashfs, "MAX_LISTING_PER_INODE_BYTE", 0)
+    with pytest.raises(SourceError, match="far more names than files"):
+        list(walk(open_squashfs(BytesSource(stored))))
+
+
+def test_metadata_that_is_read_again_and_again_is_refused(stored, monkeypatch):
+    monkeypatch.setattr(squashfs_metadata, "_LOADS_CONSTANT", 0)
+    monkeypatch.setattr(squashfs_metadata, "_LOADS_PER_BLOCK", 1)
+    assert len(list(walk(open_squashfs(BytesSource(stored))))) > 500
+    monkeypatch.setattr(squashfs_metadata, "_METADATA_CACHE_BYTES", 0)
+    with pytest.raises(SourceError, match="its metadata is in no order"):
+        list(walk(open_squashfs(BytesSource(stored))))
 
 
 def test_work_limit_counts_what_is_read(stored, monkeypatch):

@@ -200,3 +200,67 @@ def test_wrong_lengths_of_records_are_refused(length):
     image[record] = length
     with pytest.raises(SourceError, match="image: damaged ISO 9660"):
         list(walk(open_iso(BytesSource(bytes(image)))))
+
+
+@pytest.mark.parametrize("last", [96, 97])
+def test_targets_of_links_have_a_limit(last):
+    stream = system_use(b"SL", b"\x01\x01\xc8" + b"t" * 200) * 20
+    stream += system_use(b"SL", b"\0\0" + bytes([last]) + b"t" * last)
+    area = attributes(stat.S_IFLNK) + system_use(b"CE", both(19, 0, len(stream)))
+    # The area goes on into the content of the first file.
+    files = [IsoFile(b"A", stream[2048:]), IsoFile(b"LINK", b"", area)]
+    tree = open_iso(BytesSource(compose_iso(files, continuation=stream[:2048])))
+    if last == 96:
+        assert dict(walk(tree))[b"/link"].link_target == b"t" * 4096
+    else:
+        with pytest.raises(SourceError, match="a link's target is too long"):
+            list(walk(tree))
+
+
+SECTOR = 2048
+PRIMARY = 16 * SECTOR
+
+
+def changed(place, data, image=None):
+    image = bytearray(image or compose_iso([IsoFile(b"FILE.;1", b"x")]))
+    image[place : place + len(data)] = data
+    return BytesSource(bytes(image))
+
+
+@pytest.mark.parametrize(
+    ("place", "data", "message"),
+    [
+        (PRIMARY, b"\3", "no primary volume descriptor"),
+        (PRIMARY + 1, b"CD002", "not an ISO 9660 image: no volume descriptor at 32768"),
+        (PRIMARY + SECTOR + 1, b"XXXXX", "no volume descriptor at 34816"),
+        (PRIMARY + 128, b"\0\x10", "blocks of 4096 bytes"),
+        (PRIMARY + 128, b"\0\0", "blocks of 0 bytes"),
+        (PRIMARY + 80, b"\xff\xff", "truncated: 134215680 bytes in its descriptor"),
+        (PRIMARY + 158, b"\xff\xff", "the root is beyond the end"),
+        (PRIMARY + 166, b"\xff\xff\xff\x7f", "the root is beyond the end"),
+        (PRIMARY + 158, b"\x13", "a directory does not start with itself"),
+    ],
+)
+def test_wrong_descriptors_are_refused(place, data, message):
+    with pytest.raises(SourceError, match=f"image: .*{message}"):
+        open_iso(changed(place, data))
+
+
+def test_descriptors_without_end_are_refused():
+    image = compose_iso([IsoFile(b"FILE.;1", b"x" * 70 * SECTOR)])
+    descriptors = image[PRIMARY : PRIMARY + SECTOR] + (b"\4CD001".ljust(SECTOR, b"\0") * 80)
+    with pytest.raises(SourceError, match="too many volume descriptors"):
+        open_iso(changed(PRIMARY, descriptors, image))
+
+
+def test_boot_catalogue_beyond_the_end_is_refused():
+    boot = b"\0CD001\1" + b"EL TORITO SPECIFICATION".ljust(64, b"\0") + b"\xff\xff\xff\x7f"
+    image = compose_iso([IsoFile(b"FILE.;1", b"x")])
+    end = image[PRIMARY + SECTOR : PRIMARY + 2 * SECTOR]
+    with pytest.raises(SourceError, match="image: truncated or damaged"):
+        open_iso(changed(PRIMARY + SECTOR, boot.ljust(SECTOR, b"\0") + end, image))
+
+
+def test_description_is_one_line_a_value():
+    text = open_iso(changed(PRIMARY + 40, b"NAME\nX: \xff\x1b")).description()
+    assert "Volume id: NAME?X: \ufffd?" in text.splitlines()
