@@ -62,17 +62,18 @@ class FileSystem:
 
     def __init__(
         self,
-        name: str,
+        source: ByteSource,
         root: _Inode,
         children: Callable[[Any], Iterator[tuple[str, Any]]],
         owner: Callable[[Any], _Owner],
         warnings: tuple[str, ...] = (),
     ) -> None:
-        self.name = name
+        self.name = source.name
+        self.size = source.size
         self.warnings = warnings
         self._children = children
         self._owner = owner
-        with library_errors(name):
+        with library_errors(self.name):
             self.root = self._entry("", root)
 
     def _entry(self, name: str, inode: Any) -> Entry:
@@ -103,6 +104,9 @@ class FileSystem:
         name = f"{self.name}: {os.fsdecode(file.name)}"
         if file.type is not EntryType.FILE:
             raise SourceError(f"{name}: not a regular file")
+        if file.size > self.size:
+            # A library may list all blocks at once, and holes are for free.
+            raise SourceError(f"{name}: {file.size} bytes, more than the file system has")
         with library_errors(name):
             return LibrarySource(file.location.open(), file.size, name)
 
@@ -123,7 +127,7 @@ def _open_ext(source: ByteSource) -> FileSystem:
     with library_errors(source.name):
         file_system = library.ExtFS(StrictStream(source))
         return FileSystem(
-            source.name, file_system.root, _ext_children(file_system), _ext_owner, warnings
+            source, file_system.root, _ext_children(file_system), _ext_owner, warnings
         )
 
 
@@ -178,7 +182,7 @@ def _open_xfs(source: ByteSource) -> FileSystem:
     library = import_for(f"{source.name}: an xfs file system", "dissect.xfs.xfs")
     with library_errors(source.name):
         root = library.XFS(StrictStream(source)).root
-        return FileSystem(source.name, root, _named_children, _xfs_owner)
+        return FileSystem(source, root, _named_children, _xfs_owner)
 
 
 def _named_children(directory: Any) -> Iterator[tuple[str, Any]]:
@@ -195,7 +199,7 @@ def _open_btrfs(source: ByteSource) -> FileSystem:
     library = import_for(f"{source.name}: a btrfs file system", "dissect.btrfs.btrfs")
     with library_errors(source.name):
         root = library.Btrfs(StrictStream(source)).default_subvolume.root
-        return FileSystem(source.name, root, lambda directory: directory.iterdir(), _btrfs_owner)
+        return FileSystem(source, root, lambda directory: directory.iterdir(), _btrfs_owner)
 
 
 def _btrfs_owner(inode: Any) -> _Owner:

@@ -966,6 +966,7 @@ def test_library_errors_keep_lack_of_memory() -> None:
     [
         ("sif etc/os-release size 5000", "link 'os-release' of 5000 bytes"),
         ("sif etc/os-release mode 0", "inode .* of 'os-release'"),
+        ("sif usr/lib/os-release size 1099511627776", "more than the file system has"),
         ("sif etc size 4294967296", "a directory of 4294967296 bytes"),
     ],
 )

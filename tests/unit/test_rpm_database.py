@@ -318,6 +318,11 @@ def test_damaged_berkeley_db(data: bytes, message: str) -> None:
     refuse({"Packages": data}, message)
 
 
+def test_what_is_no_hash_file() -> None:
+    with pytest.raises(SourceError, match="not a hash file of Berkeley DB"):
+        list(berkeley_db.iter_values(BytesSource(bytes(4096), "Packages"), 1 << 20))
+
+
 def chained(change: Callable[[HashFile, int], None], size: int = 8000) -> bytes:
     """A value of two overflow pages, which are changed before the item is written."""
     file = HashFile()
