@@ -22,7 +22,7 @@ from altrepodb.progress import Progress
 
 __all__ = ["ImageReading", "start_reading"]
 
-_MEMORY_BYTES = 700 << 20
+_MEMORY_BYTES = 600 << 20
 _WALL_PER_CPU = 60.0
 _BASE_CPU_S = 8
 _BYTES_PER_CPU_S = 4 << 20
