@@ -41,7 +41,7 @@ _WORKERS = 2
 _DAY = "2024-05-06"
 _PRODUCT = (
     "--edition alt-workstation --version 10.0 --release release --variant live --arch x86_64"
-    f" --branch bench --date {_DAY} --url https://example.org/bench.iso"
+    " --branch bench --url https://example.org/bench.iso"
 ).split()
 # The same provider, chunk size and way of reading as the loader's.
 _LONE_GOST = f"""
@@ -111,10 +111,11 @@ def _digest_rate_mb_s(path: Path) -> float:
         return source.size / (time.perf_counter() - started) / 1e6
 
 
-def _load_command(path: Path, database: Path) -> Sequence[str]:
+def _load_command(path: Path, database: Path, number: int) -> Sequence[str]:
+    """Each round loads the image of another day."""
     loader = str(Path(sys.executable).with_name("iso_loader"))
-    # With --force each round replaces the image of the round before.
-    return [loader, "--quiet", "--embedded", str(database), "--force", *_PRODUCT, str(path)]
+    where = ["--embedded", str(database), "--date", f"2024-06-{number + 1:02}"]
+    return [loader, "--quiet", *where, *_PRODUCT, str(path)]
 
 
 def measure_images(directory: Path) -> dict[str, float]:
@@ -131,14 +132,15 @@ def measure_images(directory: Path) -> dict[str, float]:
     shutil.rmtree(database, ignore_errors=True)
     loader = str(Path(sys.executable).with_name("repo_loader"))
     seconds([loader, "--quiet", "-e", str(database), "--date", _DAY, "bench", str(tree)])
-    load = _load_command(iso, database)
     lone = [sys.executable, "-c", _LONE_GOST, str(iso)]
     seconds(lone)
-    rounds = [(seconds(lone), seconds(load)) for _ in range(_ROUNDS)]
+    rounds = [
+        (seconds(lone), seconds(_load_command(iso, database, number))) for number in range(_ROUNDS)
+    ]
     return {
         "iso_load_s": statistics.median(load_s for _, load_s in rounds),
         "gost_s": statistics.median(gost_s for gost_s, _ in rounds),
         "iso_vs_gost": statistics.median(gost_s / load_s for gost_s, load_s in rounds),
         "squashfs_digest_mb_s": max(_digest_rate_mb_s(squashfs) for _ in range(_ROUNDS)),
-        "image_peak_mib": peak_memory_mib(load),
+        "image_peak_mib": peak_memory_mib(_load_command(iso, database, _ROUNDS)),
     }

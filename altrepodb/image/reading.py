@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from altrepodb.byte_source import ByteSource, open_file
-from altrepodb.errors import ConfigurationError
+from altrepodb.errors import ConfigurationError, SourceError
 from altrepodb.image.content import ImageContent
 from altrepodb.image.contents import read_system
 from altrepodb.image.digests import ImageDigests, background_digests
@@ -22,7 +22,7 @@ from altrepodb.progress import Progress
 
 __all__ = ["ImageReading", "start_reading"]
 
-_MEMORY_BYTES = 700 << 20
+_MEMORY_BYTES = 600 << 20
 _WALL_PER_CPU = 60.0
 _BASE_CPU_S = 8
 _BYTES_PER_CPU_S = 4 << 20
@@ -138,6 +138,8 @@ def read_image(options: ImageOptions, counter: ByteCounter) -> _Results:
     """
     with open_gost(), open_file(options.path) as file:
         source = _CountedSource(file, counter)
+        if not source.size:
+            raise SourceError(f"{source.name}: an empty file")
         mtime = int(os.stat(options.path).st_mtime)
         if options.type == ISO_TYPE:
             yield from _read_iso(options, source, mtime)

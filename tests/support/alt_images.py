@@ -36,8 +36,16 @@ DISC_TEXTS = {
 }
 DATABASE = "var/lib/rpm/Packages"
 BUILD_TIME = 1_650_000_000
+MEMBER_TIME = 1_650_123_456
 IMAGE_DAY = "2022-08-18"
 URL = "https://example.org/images/alt.iso"
+
+LOADER_OPTIONS = (
+    "--edition", "alt-workstation", "--version", "10.0.1", "--release", "release", "--platform",
+    "", "--variant", "install", "--flavor", "", "--arch", "x86_64", "--branch", BRANCH, "--date",
+    IMAGE_DAY, "--url", URL,
+)  # fmt: skip
+"""The same image as ``image_options`` describes, for a command."""
 
 
 def _package(name: str, arch: str, files: Sequence[RpmFile], **further: Any) -> RpmPackage:
@@ -120,7 +128,7 @@ class IsoPlan:
     further: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def compose_iso(place: Path, plan: IsoPlan) -> Path:
+def compose_iso(place: Path, plan: IsoPlan, member_time: int = MEMBER_TIME) -> Path:
     """An ISO as ALT's image builder lays it out."""
     files = {f".disk/{name}": text.encode() for name, text in plan.texts.items()}
     for name, listed in plan.lists.items():
@@ -136,11 +144,8 @@ def compose_iso(place: Path, plan: IsoPlan) -> Path:
     directory = place.with_name(place.name + ".files")
     _write_files(directory, content)
     for name in plan.squashfs:
-        os.utime(directory / name, (MEMBER_TIME, MEMBER_TIME))
+        os.utime(directory / name, (member_time, member_time))
     return make_iso(place, directory)
-
-
-MEMBER_TIME = 1_650_123_456
 
 
 def _write_files(root: Path, files: Mapping[str, bytes]) -> None:
