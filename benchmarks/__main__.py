@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.daemon import measure_daemon
+from benchmarks.images import measure_images
 from benchmarks.parsing import headers_per_second, specs_per_second
 from benchmarks.repository import measure_repository
 from benchmarks.sources import measure_sources
@@ -24,6 +25,7 @@ def main() -> int:
     figures |= measure_tasks(_WORK)
     figures |= measure_sources(_WORK)
     figures |= measure_daemon(_WORK)
+    figures |= measure_images(_WORK)
     rounded = {name: round(value, 3) for name, value in figures.items()}
     for name, value in rounded.items():
         print(f"{name:28} {value:>12,.3f}")

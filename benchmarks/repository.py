@@ -17,10 +17,10 @@ from pathlib import Path
 from benchmarks.processes import peak_memory_mib, seconds
 from tests.support.repository import RepositoryPlan, compose_repository
 
-__all__ = ["measure_repository"]
+__all__ = ["PLAN", "composed_tree", "measure_repository"]
 
 _ROUNDS = 5
-_PLAN = RepositoryPlan(sources=600, binaries=1500, files=320_000, dependencies=40_000, seed=1)
+PLAN = RepositoryPlan(sources=600, binaries=1500, files=320_000, dependencies=40_000, seed=1)
 _LARGE_PLAN = RepositoryPlan(
     sources=2400, binaries=6000, files=1_280_000, dependencies=160_000, seed=1
 )
@@ -74,7 +74,7 @@ def measure_repository(directory: Path) -> dict[str, float]:
     Each round loads cold, loads warm and runs createrepo_c, so that a machine that slows down
     slows all three; ratios are taken round by round.
     """
-    tree = composed_tree(directory / "tree", _PLAN)
+    tree = composed_tree(directory / "tree", PLAN)
     large_tree = composed_tree(directory / "tree-4x", _LARGE_PLAN)
     database, output = directory / "database", directory / "repodata"
     _createrepo_s(tree, output)

@@ -15,7 +15,7 @@ from pathlib import Path
 from altrepodb.byte_source import ByteSource, SourceStream
 from altrepodb.errors import ConfigurationError, SourceError
 from altrepodb.image.filesystems import FileSystem, open_file_system
-from altrepodb.image.installed import OS_RELEASE_PATHS, find_database
+from altrepodb.image.installed import OS_RELEASE_PATHS, SystemRoot, find_database
 from altrepodb.image.partitions import Partition, read_partitions
 from altrepodb.image.qcow2 import is_qcow2, open_qcow2
 from altrepodb.image.scratch import scratch_file
@@ -24,7 +24,7 @@ from altrepodb.image.tree import Entry, EntryType, Tree, lookup
 from altrepodb.image.xz_blocks import XzSource, is_xz
 from altrepodb.rpm.compression import iter_decompressed
 
-__all__ = ["Disk", "open_disk"]
+__all__ = ["open_disk"]
 
 _MAX_DISK_BYTES = 1 << 40
 _VAR_DATABASE_DIRECTORY = b"lib/rpm"
@@ -37,14 +37,6 @@ _NO_DISKS = {
     "lz4": "compressed with lz4",
     "ISO 9660": "an ISO image (iso_loader reads it)",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Disk:
-    """The root of an installed system on a disk, and what a user should know about it."""
-
-    root: Tree
-    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +63,7 @@ class _Volume:
 @contextmanager
 def open_disk(
     source: ByteSource, scratch_directory: Path, partition: int | None = None
-) -> Iterator[Disk]:
+) -> Iterator[SystemRoot]:
     """Find the root of a disk image; ``partition`` is the number of the one to take.
 
     An .xz file that cannot be read in place is unpacked into ``scratch_directory``. Raises
@@ -82,7 +74,7 @@ def open_disk(
         volumes = _volumes(disk)
         root = _choose_root(disk.name, volumes, partition)
         warnings = tuple(text for one in volumes if one.tree for text in one.tree.warnings)
-        yield Disk(root, warnings)
+        yield SystemRoot(root, warnings)
 
 
 @contextmanager

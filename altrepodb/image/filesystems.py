@@ -26,6 +26,9 @@ _NS_PER_S = 1_000_000_000
 
 _EXT_SUPERBLOCK_OFFSET = 1024
 _EXT_SUPERBLOCK_BYTES = 1024
+_EXT_BLOCK_SIZE = 0x18
+_EXT_MAX_BLOCK_SIZE = 6
+"""As a power of two from 1 KiB on: 64 KiB."""
 _EXT_INCOMPATIBLE = 0x60
 _EXT_READ_ONLY = 0x64
 _EXT_NEEDS_RECOVERY = 0x4
@@ -129,6 +132,9 @@ def _check_ext_features(source: ByteSource) -> tuple[str, ...]:
     if source.size < _EXT_SUPERBLOCK_OFFSET + _EXT_SUPERBLOCK_BYTES:
         raise SourceError(f"{source.name}: truncated ext file system")
     superblock = source.pread(_EXT_SUPERBLOCK_BYTES, _EXT_SUPERBLOCK_OFFSET)
+    (block_size,) = struct.unpack_from("<I", superblock, _EXT_BLOCK_SIZE)
+    if block_size > _EXT_MAX_BLOCK_SIZE:
+        raise SourceError(f"{source.name}: damaged ext file system: blocks of 2^{block_size} KiB")
     (incompatible,) = struct.unpack_from("<I", superblock, _EXT_INCOMPATIBLE)
     (read_only,) = struct.unpack_from("<I", superblock, _EXT_READ_ONLY)
     refused = [name for bit, name in _EXT_REFUSED.items() if incompatible & bit]

@@ -21,6 +21,7 @@ __all__ = [
     "OS_RELEASE_PATHS",
     "InstalledPackage",
     "InstalledSystem",
+    "SystemRoot",
     "find_database",
     "installed_package",
     "iter_installed",
@@ -60,6 +61,14 @@ class InstalledSystem:
 
     packages: tuple[InstalledPackage, ...]
     os_release: bytes
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SystemRoot:
+    """The root of an installed system in an image, and what a user should know about it."""
+
+    tree: Tree
     warnings: tuple[str, ...] = ()
 
 

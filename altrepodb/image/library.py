@@ -58,6 +58,14 @@ class StrictStream(SourceStream):
         super().__init__(source)
         self._whole = source
 
+    def read(self, size: int = -1) -> bytes:
+        # Checked before memory is taken: libraries ask for what a header says.
+        position = self.tell()
+        count = self._whole.size - position if size < 0 else size
+        data = self._whole.pread(count, position)
+        self.seek(position + count)
+        return data
+
     def readinto(self, buffer: WriteableBuffer) -> int:
         check_range(self._whole, memoryview(buffer).nbytes, self.tell())
         return super().readinto(buffer)

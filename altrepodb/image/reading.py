@@ -12,16 +12,18 @@ from pathlib import Path
 from altrepodb.byte_source import ByteSource, open_file
 from altrepodb.errors import ConfigurationError
 from altrepodb.image.content import ImageContent
+from altrepodb.image.contents import read_system
 from altrepodb.image.digests import ImageDigests, background_digests
 from altrepodb.image.gost import open_gost
 from altrepodb.image.iso import open_disc, read_disc
+from altrepodb.image.limited import ByteCounter, LimitedProcess, ProcessLimits, limited_process
 from altrepodb.image.options import ISO_TYPE, ImageOptions
-from altrepodb.image.reader_process import Counter, ReaderLimits, ReaderProcess, reader_process
 from altrepodb.progress import Progress
 
 __all__ = ["ImageReading", "start_reading"]
 
-_MEMORY_BYTES = 400 << 20
+_MEMORY_BYTES = 700 << 20
+_WALL_PER_CPU = 60.0
 _BASE_CPU_S = 8
 _BYTES_PER_CPU_S = 4 << 20
 """The slowest there is: a squashfs whose files are digested, on a slow processor."""
@@ -38,8 +40,11 @@ class _Plan:
 class ImageReading:
     """An image that is being read; each method waits for its part, and they are called in order."""
 
-    def __init__(self, process: ReaderProcess, progress: Progress, ending: ExitStack) -> None:
+    def __init__(
+        self, process: LimitedProcess, counter: ByteCounter, progress: Progress, ending: ExitStack
+    ) -> None:
         self._process = process
+        self._counter = counter
         self._progress = progress
         self._ending = ending
 
@@ -58,7 +63,7 @@ class ImageReading:
         return digests
 
     def _show(self) -> None:
-        self._progress.advance(self._process.counter.value // _MIB - self._progress.count)
+        self._progress.advance(self._counter.value // _MIB - self._progress.count)
 
 
 @contextmanager
@@ -70,16 +75,22 @@ def start_reading(options: ImageOptions) -> Iterator[ImageReading]:
     """
     name = str(options.path)
     with open_file(options.path) as source:
-        limits = ReaderLimits(_MEMORY_BYTES, _BASE_CPU_S + source.size // _BYTES_PER_CPU_S)
+        cpu_s = _BASE_CPU_S + source.size // _BYTES_PER_CPU_S
+        limits = ProcessLimits(_MEMORY_BYTES, cpu_s, wall_s=_WALL_PER_CPU * cpu_s)
+    counter = ByteCounter()
     with (
         _scratch_directory(options.scratch_directory) as scratch,
-        reader_process(
-            read_image, replace(options, scratch_directory=scratch), name, limits
+        limited_process(
+            read_image,
+            replace(options, scratch_directory=scratch),
+            counter,
+            name=name,
+            limits=limits,
         ) as process,
         ExitStack() as ending,
     ):
         progress = ending.enter_context(Progress(f"{name}: reading", unit="MiB"))
-        yield ImageReading(process, progress, ending)
+        yield ImageReading(process, counter, progress, ending)
 
 
 @contextmanager
@@ -105,7 +116,7 @@ def _scratch_directory(parent: Path | None) -> Iterator[Path | None]:
 class _CountedSource:
     """A source that counts the bytes that are read of it."""
 
-    def __init__(self, source: ByteSource, counter: Counter) -> None:
+    def __init__(self, source: ByteSource, counter: ByteCounter) -> None:
         self.name = source.name
         self.size = source.size
         self._source = source
@@ -120,7 +131,7 @@ _Results = Iterator[_Plan | ImageContent | ImageDigests]
 """One of each, in this order."""
 
 
-def read_image(options: ImageOptions, counter: Counter) -> _Results:
+def read_image(options: ImageOptions, counter: ByteCounter) -> _Results:
     """Read an image completely; ``counter`` follows the bytes.
 
     Raises SourceError, and AltrepodbError at once when GOST cannot be computed here.
@@ -147,4 +158,16 @@ def _read_iso(options: ImageOptions, source: ByteSource, mtime: int) -> _Results
 
 
 def _read_system(options: ImageOptions, source: ByteSource, mtime: int) -> _Results:
-    raise NotImplementedError
+    yield _Plan(source.size)
+    with background_digests(source, {}) as digests:
+        system = read_system(
+            source,
+            options.type,
+            options.arch,
+            options.partition,
+            options.scratch_directory or Path(tempfile.gettempdir()),
+        )
+        yield ImageContent(
+            system.packages, mtime, os_release=system.os_release, warnings=system.warnings
+        )
+        yield digests.result()

@@ -138,7 +138,7 @@ def lookup(tree: Tree, path: bytes, *, follow: bool = True) -> Entry | None:
             continue
         hops += 1
         if hops > MAX_LINK_HOPS:
-            raise SourceError(f"{tree.name}: too many links on the way to {path!r}")
+            raise SourceError(f"{tree.name}: too many links on the way to {shown_name(path)}")
         names += found.link_target.split(b"/")[::-1]
         if found.link_target.startswith(b"/"):
             parents, current = [], tree.root
@@ -171,7 +171,7 @@ def walk(tree: Tree) -> Iterator[tuple[bytes, Entry]]:
         yield full_path, entry
         if entry.type is EntryType.DIRECTORY:
             if entry.inode in seen:
-                raise SourceError(f"{tree.name}: directory {full_path!r} is there twice")
+                raise SourceError(f"{tree.name}: directory {shown_name(full_path)} is there twice")
             if len(open_directories) >= MAX_DEPTH:
                 raise SourceError(f"{tree.name}: directories are nested too deeply")
             seen.add(entry.inode)

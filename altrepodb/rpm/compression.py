@@ -1,4 +1,4 @@
-"""Compressed streams read in bounded steps: gzip, bzip2, xz, LZMA alone, zstd, or none.
+"""Compressed streams read in bounded steps: gzip, bzip2, xz, LZMA alone, zstd, lz4, or none.
 
 A stream never gives more than ``CHUNK_BYTES`` at a time and never takes more memory than its
 dictionary, which is limited too: a few bytes of input cannot make us allocate gigabytes.
@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
-from altrepodb.errors import SourceError
+from altrepodb.errors import ConfigurationError, SourceError
 
 __all__ = ["CHUNK_BYTES", "compressor_of", "iter_decompressed"]
 
@@ -27,6 +27,7 @@ _MAGICS = (
     (b"\xfd7zXZ\x00", "xz"),
     (b"\x5d\x00\x00", "lzma"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\x04\x22\x4d\x18", "lz4"),
     (b"07070", "none"),
 )
 
@@ -74,11 +75,42 @@ def _lzma_alone() -> _Decompressor:
     return lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_DICTIONARY_LIMIT_BYTES)
 
 
+class _Lz4:
+    """lz4's object, whose errors and rest are of other types than those of lzma and bz2."""
+
+    def __init__(self) -> None:
+        try:
+            import lz4.frame
+        except ImportError as error:
+            raise ConfigurationError("lz4 cannot be read: install altrepodb[images]") from error
+        self._inner = lz4.frame.LZ4FrameDecompressor()
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._inner.eof)
+
+    @property
+    def needs_input(self) -> bool:
+        return bool(self._inner.needs_input)
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data or b""
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        try:
+            output: bytes = self._inner.decompress(data, max_length)
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
+        return output
+
+
 _DECOMPRESSORS: dict[str, Callable[[], _Decompressor]] = {
     "gzip": _Gzip,
     "bzip2": bz2.BZ2Decompressor,
     "xz": _xz,
     "lzma": _lzma_alone,
+    "lz4": _Lz4,
 }
 
 

@@ -119,6 +119,10 @@ def explain(error: BaseException, settings: AmqpSettings) -> BrokerError | Broke
             return BrokerRefusedError(
                 f"{where}: vhost {settings.vhost}: no access for user {settings.username}"
             )
+        case exceptions.IncompatibleProtocolError() if settings.cacert:
+            # That is how pika tells that the broker hung up before it said a word.
+            wanted = "another client certificate" if settings.cert else "a client certificate"
+            return BrokerRefusedError(f"{where}: hung up after TLS began; it may want {wanted}")
         case exceptions.IncompatibleProtocolError():
             return BrokerRefusedError(f"{where}: does not speak AMQP without TLS")
         case exceptions.UnroutableError():

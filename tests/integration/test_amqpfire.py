@@ -14,7 +14,7 @@ import pytest
 
 from altrepodb.cli.repodb_amqpfire import main
 from tests.support.clickhouse import free_port
-from tests.support.rabbitmq import Broker
+from tests.support.rabbitmq import Broker, is_installed, running_broker
 
 PROGRAM = Path(__file__).parents[2] / "bin" / "repodb_amqpfire"
 REPOSITORY = ("-s", "repo", "-p", "p10", "2022-06-22")
@@ -129,6 +129,24 @@ def test_tls(target: Target, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Hostname mismatch" in refused(target, capsys, **{**tls, "host": "127.1"})
     assert "TLS" in refused(target, capsys, **{**tls, "port": target.broker.port})
     assert "without TLS" in refused(target, capsys, port=target.broker.tls_port)
+
+
+@pytest.mark.slow
+def test_a_client_certificate_that_the_broker_demands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not is_installed():
+        pytest.skip("rabbitmq-server is not installed")
+    with running_broker(tmp_path / "broker", "ssl_options.fail_if_no_peer_cert = true\n") as broker:
+        certificates = broker.certificates
+        tls = {"port": broker.tls_port, "cacert": certificates.ca}
+        client = {"key": certificates.client_key, "cert": certificates.client}
+        with broker.channel() as channel:
+            target = Target(broker, channel, tmp_path)
+            target.bind()
+            assert target.fire("-s", "watch", **tls, **client) == 0
+            capsys.readouterr()
+            assert "it may want a client certificate" in refused(target, capsys, **tls)
 
 
 def test_a_broker_that_is_away_is_worth_another_try(

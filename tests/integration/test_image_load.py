@@ -41,6 +41,8 @@ from tests.support.alt_images import (
     image_options,
     load,
 )
+from tests.support.content import run_tool
+from tests.support.disk_images import convert, make_ext
 from tests.support.loading import open_database_in
 from tests.support.rpm_package import RpmPackage
 
@@ -532,3 +534,62 @@ def test_two_loads_of_one_image(database: Database, disc: Path, day: str) -> Non
     with pytest.raises(LockHeldError, match=f"being loaded by process {parent}"):
         load(database, options)
     assert image_rows(database, day) == NOTHING
+
+
+# Systems: archives and disks
+
+SYSTEM_KEYS = (
+    "type size class branch mtime md5_cs sha256_cs gost12_cs osrelease url arch date file flavor"
+    " edition variant platform release version_major version_minor version_sub image_type"
+).split()
+
+
+@pytest.fixture(scope="module")
+def systems(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One system as an archive, a disk and a compressed disk."""
+    work = tmp_path_factory.mktemp("systems")
+    root = compose_root(work / "root", INSTALLED)
+    archive, disk, compressed = work / "root.tar.xz", work / "disk.img", work / "disk.qcow2c"
+    run_tool(["tar", "-C", root, "-cJf", archive, "."])
+    make_ext(disk, root)
+    convert(disk, compressed, "-c", "-O", "qcow2")
+    return {"tar": archive, "img": disk, "qcow": compressed}
+
+
+@pytest.mark.parametrize("image_type", ["tar", "img", "qcow"])
+def test_system(database: Database, systems: dict[str, Path], image_type: str, day: str) -> None:
+    path = systems[image_type]
+    os.utime(path, (MEMBER_TIME, MEMBER_TIME))
+    summary = load(database, image_options(path, image_type, date=day, variant="live"))
+    assert summary.tag == f"p10:alt-workstation:::release.10.0.1:x86_64:live:{image_type}"
+    ((keys, values),) = database.query(
+        "SELECT pkgset_kv.k, pkgset_kv.v FROM PackageSetName WHERE pkgset_uuid = {root:UUID}",
+        {"root": UUID(summary.root)},
+    )
+    assert keys == SYSTEM_KEYS
+    found = dict(zip(keys, values, strict=True))
+    assert found["type"] == found["class"] == found["image_type"] == image_type
+    assert found["mtime"] == "2022-04-16T15:37:36+00:00"
+    assert found["osrelease"] == 'ID=altlinux\nVERSION_ID="10.0"\n'
+    assert found["md5_cs"] == (file_digests(path, ["md5"]).md5 or b"").hex() == summary.md5
+    assert nodes(database, summary.root) == {
+        "rpms": {"type": "rpms", "size": "3", "class": image_type, "branch": BRANCH}
+    }
+    assert members(database, summary.root, "rpms") == identities(INSTALLED)
+
+
+def test_system_without_database(database: Database, tmp_path: Path, day: str) -> None:
+    """The files of a system alone, or an empty database directory, are no image to load."""
+    root = compose_root(tmp_path / "root", INSTALLED, has_database=False)
+    run_tool(["tar", "-C", root, "-cf", tmp_path / "root.tar", "."])
+    assert_refused(
+        database, image_options(tmp_path / "root.tar", "tar", date=day), "no rpm database"
+    )
+
+
+def test_type_is_not_taken_from_the_name(
+    database: Database, systems: dict[str, Path], tmp_path: Path, day: str
+) -> None:
+    path = tmp_path / "odd.name"
+    shutil.copyfile(systems["qcow"], path)
+    assert load(database, image_options(path, "qcow", date=day)).sets == {"rpms": 3}

@@ -34,7 +34,7 @@ from altrepodb.uploaderd.log import LogSink
 from altrepodb.uploaderd.outcome import OutcomeKind
 from altrepodb.uploaderd.processes import spawn_context
 from altrepodb.uploaderd.service_type import Drop
-from altrepodb.uploaderd.worker import READY, WorkerStart, run_worker
+from altrepodb.uploaderd.worker import READY, LoadRequest, WorkerStart, run_worker
 from tests.support import task_changes as change
 from tests.support.alt_images import DATA, HELLO, IsoPlan, compose_iso
 from tests.support.http_server import Answer, HttpSite
@@ -448,7 +448,9 @@ def test_worker_process_of_the_daemon(
         outcomes = []
         for branch, day in (("a", "2022-08-18"), ("a", "2022-08-18"), ("b", "2022-08-18"),
                             ("a", "2022-08-19")):  # fmt: skip
-            ours.send(service.accept("repo.load", {"branch": branch, "date": day}))
+            work = service.accept("repo.load", {"branch": branch, "date": day})
+            assert work is not None
+            ours.send(LoadRequest(work, "repo.load", 1))
             outcomes.append(ours.recv())
     finally:
         ours.close()

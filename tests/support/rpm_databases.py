@@ -14,6 +14,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from altrepodb.rpm.header import SIGNATURE_LIMITS, header_size
+from altrepodb.rpm.package_file import PackageFile
 from tests.support.rpm_file import ComposedRpm, RpmPackage, compose
 from tests.support.rpm_header import MAGIC, Entry, binary, string
 
@@ -34,6 +36,19 @@ def header_blob(rpm: ComposedRpm, *, has_sha1: bool = True) -> bytes:
     if has_sha1:
         entries.append(string(TAG_MERGED_SHA1, rpm.header_sha1.hex()))
     return merged_blob(rpm.main_header, entries)
+
+
+def package_file_blob(data: bytes, package: PackageFile) -> bytes:
+    """The main header of a package file as a database holds it."""
+    signature_end = 96 + header_size(data[96:112], SIGNATURE_LIMITS, package.name)
+    header = data[-(-signature_end // 8) * 8 : package.payload_offset]
+    entries = [
+        binary(TAG_MERGED_MD5, package.signed_md5),
+        string(TAG_MERGED_SHA1, package.signed_sha1.hex()),
+    ]
+    if package.gpg_signature:
+        entries.append(binary(TAG_MERGED_GPG, package.gpg_signature))
+    return merged_blob(header, entries)
 
 
 def merged_blob(main_header: bytes, entries: Iterable[Entry]) -> bytes:

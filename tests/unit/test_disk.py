@@ -14,7 +14,7 @@ import pytest
 from altrepodb.byte_source import open_file
 from altrepodb.errors import AltrepodbError, ConfigurationError, SourceError
 from altrepodb.image import disk as disk_module
-from altrepodb.image import library, qcow2, scratch, xz_blocks
+from altrepodb.image import filesystems, library, qcow2, scratch, xz_blocks
 from altrepodb.image.disk import open_disk
 from altrepodb.image.filesystems import open_file_system
 from altrepodb.image.installed import InstalledSystem, read_installed
@@ -80,7 +80,7 @@ def disk(images: Path, ext4: Path) -> Path:
 
 def read(path: Path, tmp_path: Path, partition: int | None = None) -> InstalledSystem:
     with open_file(path) as source, open_disk(source, tmp_path, partition) as found:
-        system = read_installed(found.root)
+        system = read_installed(found.tree)
     assert system is not None
     return system
 
@@ -852,7 +852,7 @@ def test_any_damage_of_ext(tiny_ext: bytes, tmp_path: Path) -> None:
         data[offset] ^= 0xFF
         try:
             with open_disk(BytesSource(bytes(data), "disk"), tmp_path) as found:
-                read_installed(found.root)
+                read_installed(found.tree)
         except SourceError as error:
             assert "\n" not in str(error)
             refused += 1
@@ -867,6 +867,48 @@ def test_library_errors_keep_lack_of_memory() -> None:
         library.library_errors("disk"),
     ):
         raise KeyError(3)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("sif etc/os-release size 5000", "link 'os-release' of 5000 bytes"),
+        ("sif etc/os-release mode 0", "inode .* of 'os-release'"),
+        ("sif etc size 4294967296", "a directory of 4294967296 bytes"),
+    ],
+)
+def test_damaged_inode(ext4: Path, tmp_path: Path, command: str, message: str) -> None:
+    path = tmp_path / "image.img"
+    path.write_bytes(ext4.read_bytes())
+    run("debugfs", "-w", "-R", command, path)
+    refuse(path, tmp_path, message)
+
+
+def test_damaged_directory(ext4: Path, tmp_path: Path) -> None:
+    """The library takes the first bad entry for the end, and says nothing."""
+    path = tmp_path / "image.img"
+    path.write_bytes(ext4.read_bytes())
+    run("debugfs", "-w", "-R", "sif etc size 3000", path)
+    with open_file(path) as source:
+        tree = open_file_system(source)
+        assert tree is not None
+        etc = lookup(tree, b"etc")
+        assert etc is not None
+        with pytest.raises(SourceError, match="damaged: ValueError: directory entry of 0 bytes"):
+            list(tree.entries(etc))
+
+
+def test_entries_of_a_directory_are_limited(
+    ext4: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filesystems, "_MAX_DIRECTORY_ENTRIES", 3)
+    refuse(ext4, tmp_path, "a directory without end")
+
+
+def test_block_size_of_ext(ext4: Path, tmp_path: Path) -> None:
+    """A power of two of any size would be a number of any size."""
+    path = with_bits(ext4, tmp_path / "image.img", 0x18, 1 << 30)
+    refuse(path, tmp_path, r"blocks of 2\^1073741824 KiB")
 
 
 def test_directory_is_limited(ext4: Path) -> None:

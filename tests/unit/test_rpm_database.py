@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from altrepodb.errors import SourceError
+from altrepodb.hashing import package_hash
 from altrepodb.image.installed import iter_installed
 from altrepodb.image.kept_tree import BytesSource
 from altrepodb.rpm import berkeley_db, database, sqlite_db
@@ -202,16 +203,25 @@ ASK_LIBRPM = """
 import sys, rpm
 rpm.addMacro("_dbpath", sys.argv[1])
 for header in rpm.TransactionSet().dbMatch():
-    sha1, md5 = header[rpm.RPMTAG_SHA1HEADER], header[rpm.RPMTAG_SIGMD5]
-    print(header[rpm.RPMTAG_NEVRA], sha1, md5.hex(), header[rpm.RPMTAG_BUILDTIME])
+    if header[rpm.RPMTAG_NAME] == "gpg-pubkey":
+        continue
+    names = [header[tag] for tag in (rpm.RPMTAG_NAME, rpm.RPMTAG_VERSION, rpm.RPMTAG_RELEASE)]
+    digests = [header[rpm.RPMTAG_SIGMD5] or b"", header[rpm.RPMTAG_SIGGPG] or b""]
+    print(header[rpm.RPMTAG_BUILDTIME], header[rpm.RPMTAG_SHA1HEADER], *map(bytes.hex, digests),
+          *names, header[rpm.RPMTAG_EPOCH] or 0, sep="|")
 """
 
 
-def librpm_lines(directory: Path) -> list[str]:
+def said_by_librpm(directory: Path) -> list[tuple[int, str, str, str, int]]:
+    """Identity, name, version, release and epoch of all packages."""
     command = [sys.executable, "-c", ASK_LIBRPM, str(directory)]
-    return sorted(
-        subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).split("\n")
-    )
+    output = subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL)
+    found = []
+    for line in output.splitlines():
+        time, sha1, md5, gpg, name, version, release, epoch = line.split("|")
+        digests = map(bytes.fromhex, ("" if sha1 == "None" else sha1, md5, gpg))
+        found.append((package_hash(int(time), *digests), name, version, release, int(epoch)))
+    return sorted(found)
 
 
 def write_own_hash_file(directory: Path) -> None:
@@ -230,18 +240,34 @@ def write_sqlite_file(directory: Path) -> None:
         connection.commit()
 
 
-@pytest.mark.parametrize("write", [write_own_hash_file, write_loaded_hash_file, write_sqlite_file])
-def test_librpm_reads_the_same(tmp_path: Path, write: Callable[[Path], None]) -> None:
-    """What is composed here is what librpm takes for a database, and it finds as many in it."""
+def copy_of(name: str) -> Callable[[Path], None]:
+    def copy(directory: Path) -> None:
+        for path in (fixtures() / "rpmdb" / name).iterdir():
+            (directory / path.name).write_bytes(path.read_bytes())
+
+    copy.__name__ = f"copy_of_{name}"
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("write", "count"),
+    [
+        (write_own_hash_file, 3),
+        (write_loaded_hash_file, 3),
+        (write_sqlite_file, 3),
+        (copy_of("libuuid"), 1),
+        (copy_of("cbl-mariner-2.0"), 129),
+        (copy_of("rpm-testsuite"), 2),
+    ],
+)
+def test_librpm_reads_the_same(tmp_path: Path, write: Callable[[Path], None], count: int) -> None:
+    """The same identities and names; what is composed here is a database for librpm too."""
     pytest.importorskip("rpm")
     write(tmp_path)
-    found = list(iter_installed(read_directory(tmp_path), "database"))
-    lines = [line for line in librpm_lines(tmp_path) if line]
-    assert [line.split(" ")[0] for line in lines] == sorted(
-        f"{one.name}-{f'{one.epoch}:' if one.epoch else ''}{one.version}-{one.release}."
-        f"{'i586' if one.name == 'i586-small' else one.arch}"
-        for one in found
-    )
+    found = iter_installed(read_directory(tmp_path), "database")
+    packages = sorted((one.hash, one.name, one.version, one.release, one.epoch) for one in found)
+    assert len(packages) == count
+    assert packages == said_by_librpm(tmp_path)
 
 
 # Damage
@@ -413,6 +439,11 @@ ENDLESS = (
         (
             ["CREATE TABLE Packages (hnum, blob)", "INSERT INTO Packages VALUES (1, 77)"],
             "a package that is no blob",
+        ),
+        ([f"CREATE TABLE Packages (hnum, blob, c {'x' * 100_000})"], "damaged SQLite file"),
+        (
+            [f"CREATE TABLE Packages (hnum, blob, {','.join(f'c{n}' for n in range(100))})"],
+            "damaged SQLite file: .*too many columns",
         ),
     ],
 )
