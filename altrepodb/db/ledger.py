@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from altrepodb import __version__
-from altrepodb.db.database import Columns, Database
+from altrepodb.db.database import Database
 from altrepodb.errors import AltrepodbError
 
-__all__ = ["LoaderRun", "record_run", "result_of", "summary_counts"]
+__all__ = ["LoaderRun", "record_run", "record_runs", "result_of", "summary_counts"]
 
 logger = logging.getLogger(__name__)
 
@@ -64,31 +65,39 @@ def summary_counts(summary: object) -> tuple[Mapping[str, int], int]:
 
 def record_run(database: Database, run: LoaderRun) -> bool:
     """Write the row of a run; when that fails, warn and return False."""
+    return record_runs(database, [run])
+
+
+def record_runs(database: Database, runs: Sequence[LoaderRun]) -> bool:
+    """Write the rows of several runs in one block; when that fails, warn and return False."""
+    rows = [_row(run) for run in runs]
+    columns = {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
     try:
-        database.insert(_TABLE, _columns(run))
+        database.insert(_TABLE, columns)
     except AltrepodbError as error:
-        logger.warning("%s: this run is not recorded: %s", _TABLE, error)
+        what = "this run is" if len(runs) == 1 else f"{len(runs)} runs are"
+        logger.warning("%s: %s not recorded: %s", _TABLE, what, error)
         return False
     return True
 
 
-def _columns(run: LoaderRun) -> Columns:
-    """The row as a block. Texts are cut, so that one error cannot fill the table."""
+def _row(run: LoaderRun) -> Mapping[str, Any]:
+    """The row by column. Texts are cut, so that one error cannot fill the table."""
     counts = {table: rows for table, rows in run.inserted.items() if rows > 0}
     return {
-        "run_program": [run.program],
-        "run_version": [__version__],
-        "run_host": [socket.gethostname()],
-        "run_started": [round(run.started * 1000)],
-        "run_seconds": [float(run.seconds)],
-        "run_result": [run.result],
-        "run_exit_code": [run.exit_code & 0xFF],
-        "run_subject": [run.subject[:_MAX_TEXT_CHARACTERS]],
-        "run_routing_key": [run.routing_key],
-        "run_attempt": [min(run.attempt, _MAX_UINT32)],
-        "run_tables": [list(counts)],
-        "run_table_rows": [list(counts.values())],
-        "run_rows": [sum(counts.values())],
-        "run_warnings": [min(run.warnings, _MAX_UINT32)],
-        "run_error": [run.error[:_MAX_TEXT_CHARACTERS]],
+        "run_program": run.program,
+        "run_version": __version__,
+        "run_host": socket.gethostname(),
+        "run_started": round(run.started * 1000),
+        "run_seconds": float(run.seconds),
+        "run_result": run.result,
+        "run_exit_code": run.exit_code & 0xFF,
+        "run_subject": run.subject[:_MAX_TEXT_CHARACTERS],
+        "run_routing_key": run.routing_key,
+        "run_attempt": min(run.attempt, _MAX_UINT32),
+        "run_tables": list(counts),
+        "run_table_rows": list(counts.values()),
+        "run_rows": sum(counts.values()),
+        "run_warnings": min(run.warnings, _MAX_UINT32),
+        "run_error": run.error[:_MAX_TEXT_CHARACTERS],
     }

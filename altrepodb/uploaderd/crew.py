@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -20,7 +21,7 @@ from altrepodb.uploaderd.log import LogSink
 from altrepodb.uploaderd.outcome import Outcome, OutcomeKind
 from altrepodb.uploaderd.processes import close_group, spawn_context
 from altrepodb.uploaderd.settings import ServiceSettings
-from altrepodb.uploaderd.worker import PROBE, READY, LoadRequest, WorkerStart, run_worker
+from altrepodb.uploaderd.worker import LEAVE, PROBE, READY, LoadRequest, WorkerStart, run_worker
 
 __all__ = ["Crew"]
 
@@ -110,12 +111,15 @@ class Crew:
         self._is_closed = True
         for worker in self._workers:
             asyncio.get_running_loop().remove_reader(worker.pipe.fileno())
-            worker.pipe.close()
-            if worker.task is not None and worker.process.pid is not None:
+            if worker.task is None:
+                with suppress(OSError):
+                    worker.pipe.send(LEAVE)
+            elif worker.process.pid is not None:
                 close_group(worker.process.pid)
         deadline = time.monotonic() + _JOIN_S
         for worker in self._workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))
+            worker.pipe.close()
             if worker.process.pid is not None and worker.process.is_alive():
                 close_group(worker.process.pid)
                 worker.process.join(_JOIN_S)

@@ -54,6 +54,8 @@ _MAX_REMEMBERED = 1000
 _MAX_REASON_LENGTH = 512
 _MAX_PAYLOAD_BYTES = 64 << 10
 _NEVER = float("inf")
+_HOPELESS_FACTOR = 20
+"""How many times more often than allowed a message may be interrupted before it is not tried."""
 
 Clock = Callable[[], float]
 
@@ -149,11 +151,16 @@ class Deliveries:
             return
         held = self._hold(key, delivery)
         limit = self.settings.max_crash_count + self.settings.max_redeliver_count
-        if delivery.redelivered and delivery.count > limit:
+        is_suspect = delivery.redelivered and delivery.count > limit
+        if is_suspect and delivery.count > _HOPELESS_FACTOR * (limit + 1):
             reason = f"was interrupted {delivery.count} times"
             self._give_up(held, reason, "CRITICAL", "given_up")
-        else:
-            self._accept(held)
+            return
+        if is_suspect:
+            # Brokers and daemons that were restarted have counted too, and of those this message
+            # may be innocent. So it is tried once more, and given up when its worker dies.
+            held.crashes = self.settings.max_crash_count
+        self._accept(held)
 
     def finish(self, job: Job, outcome: Outcome) -> None:
         """A load ended."""

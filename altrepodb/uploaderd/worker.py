@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from typing import Any, Literal
 from altrepodb.config import DatabaseSettings
 from altrepodb.db import open_database
 from altrepodb.db.database import Database
-from altrepodb.db.ledger import LoaderRun, record_run, result_of, summary_counts
+from altrepodb.db.ledger import LoaderRun, result_of, summary_counts
 from altrepodb.errors import AlreadyLoadedError, AltrepodbError, DatabaseUnavailableError
 from altrepodb.uploaderd.log import LogSink, daemon_log
 from altrepodb.uploaderd.outcome import (
@@ -35,9 +35,13 @@ from altrepodb.uploaderd.processes import (
     set_title,
     watch_pipe,
 )
+from altrepodb.uploaderd.recording import Recorder
 from altrepodb.uploaderd.service_type import ServiceType, Work
 
-__all__ = ["PROBE", "READY", "LoadRequest", "WorkerStart", "run_worker"]
+__all__ = ["LEAVE", "PROBE", "READY", "LoadRequest", "WorkerStart", "run_worker"]
+
+LEAVE: Literal["leave"] = "leave"
+"""Asks a worker to write what it has for the ledger, and to end."""
 
 PROBE: Literal["probe"] = "probe"
 """Asks a worker to look whether the database answers."""
@@ -78,13 +82,26 @@ def run_worker(start: WorkerStart, pipe: Connection) -> None:
     set_title(f"{start.type.name}_worker")
     watch_pipe(pipe)
     with daemon_log(start.log), _Connections(start.database) as connections:
+        recorder = Recorder(connections.database)
         pipe.send(READY)
-        while True:
-            try:
-                request = pipe.recv()
-            except EOFError:
-                return
-            pipe.send(_answer(request, start, connections))
+        with suppress(EOFError):
+            _serve(pipe, start, connections, recorder)
+
+
+def _serve(
+    pipe: Connection, start: WorkerStart, connections: _Connections, recorder: Recorder
+) -> None:
+    """Answer requests until told to leave. Raises EOFError when the service is gone."""
+    while True:
+        wait_s = recorder.wait_s()
+        if wait_s == 0.0 or not pipe.poll(wait_s):
+            recorder.write()
+            continue
+        request = pipe.recv()
+        if request == LEAVE:
+            recorder.write()
+            return
+        pipe.send(_answer(request, start, connections, recorder))
 
 
 class _Connections:
@@ -154,7 +171,9 @@ def _opened(settings: DatabaseSettings) -> Iterator[Database]:
         yield database
 
 
-def _answer(request: Any, start: WorkerStart, connections: _Connections) -> Outcome:
+def _answer(
+    request: Any, start: WorkerStart, connections: _Connections, recorder: Recorder
+) -> Outcome:
     started = time.monotonic()
     try:
         with connections.database() as database:
@@ -163,7 +182,10 @@ def _answer(request: Any, start: WorkerStart, connections: _Connections) -> Outc
                 outcome = Outcome(OutcomeKind.DONE)
             else:
                 assert isinstance(request, LoadRequest)
-                outcome = _load(request, start, database)
+                outcome = _load(request, start, database, recorder)
+                if start.database.embedded is not None:
+                    # To open it once more would take longer than most loads.
+                    recorder.write_to(database)
     except MemoryError:
         # What is left of this process is not to be trusted; the service counts a crash.
         raise
@@ -175,30 +197,32 @@ def _answer(request: Any, start: WorkerStart, connections: _Connections) -> Outc
     return Outcome(outcome.kind, outcome.reason, time.monotonic() - started)
 
 
-def _load(request: LoadRequest, start: WorkerStart, database: Database) -> Outcome:
-    """Call the loader, and write how it ended into the ledger of its database."""
+def _load(
+    request: LoadRequest, start: WorkerStart, database: Database, recorder: Recorder
+) -> Outcome:
+    """Call the loader, and have the ledger tell how it ended."""
     started = time.monotonic()
     try:
         summary = start.type.load(request.work, start.own, database)
     except MemoryError:
         raise
     except Exception as error:
-        _record(request, start, database, started, outcome_of_error(error), error)
+        _record(request, start, recorder, started, outcome_of_error(error), error)
         raise
     outcome = outcome_of_summary(summary)
-    _record(request, start, database, started, outcome, summary)
+    _record(request, start, recorder, started, outcome, summary)
     return outcome
 
 
 def _record(
     request: LoadRequest,
     start: WorkerStart,
-    database: Database,
+    recorder: Recorder,
     started: float,
     outcome: Outcome,
     end: object,
 ) -> None:
-    """Write one row; ``end`` is the summary or the exception that the loader ended with."""
+    """Add one row; ``end`` is the summary or the exception that the loader ended with."""
     if outcome.kind is OutcomeKind.DATABASE_AWAY:
         return
     seconds = time.monotonic() - started
@@ -206,8 +230,7 @@ def _record(
     exit_code = getattr(end, "exit_code", AltrepodbError.exit_code if is_error else 0)
     is_loaded = exit_code == AlreadyLoadedError.exit_code
     inserted, warnings = summary_counts(end)
-    record_run(
-        database,
+    recorder.add(
         LoaderRun(
             program=start.type.name,
             started=time.time() - seconds,

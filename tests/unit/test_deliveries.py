@@ -218,12 +218,22 @@ class TestCrashes:
         desk.deliveries.crash(desk.job(), "died")
         assert desk.notices()[-1] == ("CRITICAL", "died")
 
-    @pytest.mark.parametrize(("count", "is_loaded"), [(0, True), (7, True), (8, False)])
+    @pytest.mark.parametrize(("count", "is_loaded"), [(0, True), (160, True), (161, False)])
     def test_what_former_incarnations_did_not_finish(self, count: int, is_loaded: bool) -> None:
         desk = Desk({"max_crash_count": 5, "max_redeliver_count": 2})
         desk.receive(flagged=True, count=count)
         assert (desk.deliveries.next_job() is not None) == is_loaded
         assert desk.done() == ([] if is_loaded else [(1, "reject")])
+
+    @pytest.mark.parametrize(("count", "crashes"), [(7, 6), (8, 1)])
+    def test_many_interruptions_leave_one_more_try(self, count: int, crashes: int) -> None:
+        desk = Desk({"max_crash_count": 5, "max_redeliver_count": 2})
+        desk.receive(flagged=True, count=count)
+        for _ in range(crashes):
+            assert desk.done() == []
+            desk.deliveries.crash(desk.job(), "died")
+            desk.now += 200
+        assert desk.done() == [(1, "reject")]
 
     def test_the_flag_alone_gives_nothing_up(self) -> None:
         desk = Desk({"max_crash_count": 0})
