@@ -44,7 +44,7 @@ _PR_SET_PDEATHSIG = 1
 _STOP_POLL_S = 0.1
 _LEAD_PER_WORKER = 3
 _M_MMAP_THRESHOLD = -3
-_LARGE_BLOCK_BYTES = 512 * 1024
+_LARGE_BLOCK_BYTES = 4 * 1024 * 1024
 _GARBAGE_THRESHOLD = 100_000
 """Parsing makes many objects and no cycles; looking for cycles would take a tenth of the time."""
 

@@ -23,7 +23,7 @@ from altrepodb.image.squashfs_digests import file_md5s
 from altrepodb.image.tree import walk
 from altrepodb.rpm.package_file import open_package
 from benchmarks.processes import peak_memory_mib, seconds
-from benchmarks.repository import PLAN, composed_tree
+from benchmarks.repository import benchmark_tree
 from tests.support.iso_images import make_iso
 from tests.support.rpm_databases import hash_file, package_file_blob
 from tests.support.squashfs_images import make_squashfs
@@ -120,7 +120,7 @@ def _load_command(path: Path, database: Path, number: int) -> Sequence[str]:
 
 def measure_images(directory: Path) -> dict[str, float]:
     """All figures of the image loaders; ``directory`` keeps what was composed between runs."""
-    tree = composed_tree(directory / "tree", PLAN)
+    tree = benchmark_tree(directory)
     iso, squashfs = directory / "bench.iso", directory / "bench.squashfs"
     if not iso.exists():
         _compose_iso(directory / "new.iso", tree)

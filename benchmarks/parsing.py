@@ -27,14 +27,24 @@ from altrepodb.rpm.header import (
 )
 from altrepodb.rpm.package_file import PackageFile, open_package
 from altrepodb.rpm.payload import read_spec_file
+from benchmarks.repository import benchmark_tree
 
-__all__ = ["headers_per_second", "packages_per_second", "specs_per_second"]
+__all__ = ["headers_per_second", "measure_parsing", "packages_per_second", "specs_per_second"]
 
 _LEAD_BYTES = 96
 _ROUNDS = 5
 _PACKAGES_PER_BATCH = 48
 _GARBAGE_THRESHOLD = 100_000
 _DIGESTS = PackageDigests(bytes(16), bytes(32), bytes(64))
+
+
+def measure_parsing(directory: Path) -> dict[str, float]:
+    """Rates of parsing; ``directory`` keeps the tree between runs."""
+    tree = benchmark_tree(directory)
+    return {
+        "headers_per_s": headers_per_second(tree),
+        "specs_per_s": specs_per_second(tree),
+    }
 
 
 def package_paths(directory: Path, kind: str) -> list[bytes]:

@@ -17,10 +17,11 @@ from pathlib import Path
 from benchmarks.processes import peak_memory_mib, seconds
 from tests.support.repository import RepositoryPlan, compose_repository
 
-__all__ = ["PLAN", "composed_tree", "measure_repository"]
+__all__ = ["benchmark_tree", "measure_repository"]
 
 _ROUNDS = 5
-PLAN = RepositoryPlan(sources=600, binaries=1500, files=320_000, dependencies=40_000, seed=1)
+_PEAK_ROUNDS = 3
+_PLAN = RepositoryPlan(sources=600, binaries=1500, files=320_000, dependencies=40_000, seed=1)
 _LARGE_PLAN = RepositoryPlan(
     sources=2400, binaries=6000, files=1_280_000, dependencies=160_000, seed=1
 )
@@ -35,6 +36,11 @@ def composed_tree(directory: Path, plan: RepositoryPlan) -> Path:
         compose_repository(directory, plan)
         mark.touch()
     return directory
+
+
+def benchmark_tree(directory: Path) -> Path:
+    """The tree that all figures are about, below a directory that keeps it between runs."""
+    return composed_tree(directory / "tree", _PLAN)
 
 
 def _load_command(tree: Path, database: Path, day: str) -> list[str]:
@@ -74,7 +80,7 @@ def measure_repository(directory: Path) -> dict[str, float]:
     Each round loads cold, loads warm and runs createrepo_c, so that a machine that slows down
     slows all three; ratios are taken round by round.
     """
-    tree = composed_tree(directory / "tree", PLAN)
+    tree = benchmark_tree(directory)
     large_tree = composed_tree(directory / "tree-4x", _LARGE_PLAN)
     database, output = directory / "database", directory / "repodata"
     _createrepo_s(tree, output)
@@ -82,8 +88,8 @@ def measure_repository(directory: Path) -> dict[str, float]:
         (_cold_load_s(tree, database), _warm_load_s(tree, database), _createrepo_s(tree, output))
         for _ in range(_ROUNDS)
     ]
-    peak_mib = _median(lambda: _peak_mib(tree, database), 3)
-    large_peak_mib = _median(lambda: _peak_mib(large_tree, database), 3)
+    peak_mib = _median(lambda: _peak_mib(tree, database), _PEAK_ROUNDS)
+    large_peak_mib = _median(lambda: _peak_mib(large_tree, database), _PEAK_ROUNDS)
     return {
         "repo_cold_s": statistics.median(cold for cold, _, _ in rounds),
         "repo_warm_s": statistics.median(warm for _, warm, _ in rounds),
