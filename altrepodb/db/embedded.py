@@ -40,6 +40,7 @@ _SETTINGS = {
     "session_timezone": "UTC",
 }
 _START_SETTINGS = Path(__file__).with_name("embedded.xml")
+_ARGUMENTS_MARK = "?"
 _ALLOCATOR_VARIABLE = "JE_MALLOC_CONF"
 # The engine's allocator would keep what a statement freed for the next thread that wants as much.
 _ALLOCATOR_SETTINGS = "oversize_threshold:1048576,dirty_decay_ms:500"
@@ -178,9 +179,12 @@ def open_embedded(
     """Open (and make, if need be) the embedded database in a directory.
 
     Waits up to ``wait_s`` seconds for another process to leave it, then raises LockHeldError.
-    Raises ConfigurationError when chdb is not installed or the directory cannot be made.
+    Raises ConfigurationError when chdb is not installed or the directory cannot be made or used.
     """
     quoted_identifier(name)
+    if _ARGUMENTS_MARK in os.fspath(directory.resolve()):
+        # The engine would go into another directory, by the side of our lock.
+        raise ConfigurationError(f"{directory}: a path with a question mark cannot be used")
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -228,6 +232,6 @@ def _start_session(directory: Path) -> Any:
             f"{directory}: the embedded database needs chdb: pip install 'altrepodb[embedded]'"
         ) from error
     try:
-        return Session(f"{directory.resolve()}?config-file={_START_SETTINGS}")
+        return Session(f"{directory.resolve()}{_ARGUMENTS_MARK}config-file={_START_SETTINGS}")
     except RuntimeError as error:
         raise _engine_error(error, str(directory)) from error

@@ -152,21 +152,20 @@ def _chunks(read: _Read, log_format: _Format) -> Iterator[LogChunk]:
     marks, read_stamp, time, width = log_format
     line_number, stamp = 1, "\n"
     for block in _blocks(read):
+        lines = _lines(block)
         times: array[int] = array("I")
-        messages: list[str] = []
-        add_time, add_message = times.append, messages.append
         # Everything is for speed here: most lines repeat the stamp of the line before.
-        for line in _lines(block):
+        for number, line in enumerate(lines):
             if line[:width] == stamp:
-                line = line[width:]
+                lines[number] = line[width:]
             elif line[:1] in marks:
                 stamped = read_stamp(line)
                 if stamped is not None:
                     stamp = line[:width] or stamp
-                    time, line = stamped
-            add_time(time)
-            add_message(line.strip())
-        yield LogChunk(line_number, times, "\n".join(messages).encode())
+                    times += array("I", (time,)) * (number - len(times))
+                    time, lines[number] = stamped
+        times += array("I", (time,)) * (len(lines) - len(times))
+        yield LogChunk(line_number, times, "\n".join(map(str.strip, lines)).encode())
         line_number += len(times)
 
 

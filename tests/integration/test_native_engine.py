@@ -6,6 +6,7 @@ import itertools
 import math
 from array import array
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from altrepodb.db.database import Database
 from altrepodb.db.embedded import open_embedded
-from altrepodb.errors import DatabaseError
+from altrepodb.errors import ConfigurationError, DatabaseError
 
 ID = UUID("00112233-4455-6677-8899-aabbccddeeff")
 ENUM = "Enum8('file' = 0, 'it\\'s' = -5, 'last' = 127)"
@@ -268,3 +269,13 @@ def test_any_arrays_with_nulls(engine: Database, values: list[list[int | None]])
 def test_any_uuids_and_times(engine: Database, values: list[tuple[UUID, int]]) -> None:
     assert stored(engine, "UUID", [value for value, _ in values]) == [u for u, _ in values]
     assert stored(engine, "DateTime", [time for _, time in values]) == [t for _, t in values]
+
+
+def test_directory_that_the_engine_would_take_for_another(tmp_path: Path) -> None:
+    directory = tmp_path / "data?base"
+    with (
+        pytest.raises(ConfigurationError, match="question mark"),
+        open_embedded(directory, "native", with_schema=False),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
