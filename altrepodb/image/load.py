@@ -16,13 +16,13 @@ from altrepodb.errors import AlreadyLoadedError, SourceError
 from altrepodb.hashing import FileDigests
 from altrepodb.image.base_branch import BaseState
 from altrepodb.image.check import LeafCheck, check_leaf, describe_problems
-from altrepodb.image.content import DiscInfo, ImageContent, SquashfsContent
 from altrepodb.image.digests import ImageDigests
 from altrepodb.image.meta_package import MetaPackage, insert_meta_package, squashfs_identity
 from altrepodb.image.options import ImageOptions
 from altrepodb.image.orphans import match_files
 from altrepodb.image.package_set import Leaf, image_package_set, utc_text
 from altrepodb.image.reading import ImageReading
+from altrepodb.image.records import DiscInfo, ImageContent, SquashfsContent
 from altrepodb.image.status import insert_missing_status
 from altrepodb.packages.package_sets import (
     PackageSet,
