@@ -161,7 +161,7 @@ def _check(
     for part in parts:
         check = check_leaf(database, part.leaf, options.branch, part.state, part.has_files)
         checks.append(check)
-        _warn(summary, check.warnings)
+        _warn(summary, [*check.warnings, *_orphan_warnings(part, options.branch)])
         if check.state:
             summary.base[part.leaf.name] = f"{options.branch} {utc_text(check.state.date)[:10]}"
         if check.unknown:
@@ -170,6 +170,15 @@ def _check(
     if problems and not (options.force or options.dry_run):
         raise SourceError(problems)
     _warn(summary, [problems] if problems else [])
+
+
+def _orphan_warnings(part: _Part, branch: str) -> list[str]:
+    """Of an image of the branch most files are in its packages."""
+    files = part.squashfs.files if part.squashfs else None
+    if files is None or part.state is None or 2 * len(part.orphans) <= len(files):
+        return []
+    name, count = part.leaf.name, len(part.orphans)
+    return [f"{name}: {count} of its {len(files)} files are in no package of {branch}"]
 
 
 def _finish_squashfs(
