@@ -59,31 +59,35 @@ def check_leaf(
         return check
     if state is None:
         check.state = find_base_state(database, packages, branch)
-    _check_branch(database, leaf, packages, branch, check)
+        _check_share(leaf, len(packages), branch, check)
+    _compare_branches(database, leaf, packages, branch, check)
     unknown = find_unknown(database, packages)
     check.unknown = sorted((packages[pkg_hash] for pkg_hash in unknown), key=str)
     _report_unknown(leaf, check)
     return check
 
 
-def _check_branch(
+def _check_share(leaf: Leaf, count: int, branch: str, check: LeafCheck) -> None:
+    """Whether enough of the packages are in one state of the branch."""
+    found = check.state.packages if check.state else 0
+    if check.state:
+        day = utc_text(check.state.date)[:10]
+        logger.info("%s: made of %s of %s: %d of %d packages", leaf.name, branch, day, found, count)
+    if found * 100 < count * _LEAST_SHARE_PERCENT:
+        check.problems.append(
+            f"branch mismatch: {found} of {count} packages of {leaf.name} are in"
+            f" one state of {branch}"
+        )
+
+
+def _compare_branches(
     database: Database,
     leaf: Leaf,
     packages: dict[int, InstalledPackage],
     branch: str,
     check: LeafCheck,
 ) -> None:
-    found = check.state.packages if check.state else 0
-    if check.state:
-        day = utc_text(check.state.date)[:10]
-        logger.info(
-            "%s: made of %s of %s: %d of %d packages", leaf.name, branch, day, found, len(packages)
-        )
-    if found * 100 < len(packages) * _LEAST_SHARE_PERCENT:
-        check.problems.append(
-            f"branch mismatch: {found} of {len(packages)} packages of {leaf.name} are in"
-            f" one state of {branch}"
-        )
+    """Whether the newest state of another branch has more of the packages."""
     matches = find_best_matches(database, packages)
     for match in islice(matches, _LOGGED_MATCHES):
         day = utc_text(match.date)[:10]

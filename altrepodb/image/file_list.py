@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from altrepodb.image.content import FileList
+from altrepodb.image.records import FileList
 from altrepodb.image.squashfs import SquashfsTree
 from altrepodb.image.squashfs_digests import file_md5s
-from altrepodb.image.tree import Entry, EntryType, Tree, read_file, walk
+from altrepodb.image.tree import Entry, EntryType, read_file, walk
 
-__all__ = ["list_files"]
+__all__ = ["list_files", "read_accounts"]
 
 _MAX_ACCOUNT_BYTES = 16 * 1024 * 1024
 _LARGEST_U16 = 0xFFFF
@@ -23,7 +23,8 @@ def list_files(tree: SquashfsTree, jobs: int | None) -> FileList:
     """
     found = [(path, entry) for path, entry in walk(tree) if entry.type is not EntryType.DIRECTORY]
     digests = file_md5s(tree, [entry for _, entry in found], jobs)
-    users, groups = _read_accounts(tree, b"etc/passwd"), _read_accounts(tree, b"etc/group")
+    users = read_accounts(read_file(tree, b"etc/passwd", _MAX_ACCOUNT_BYTES) or b"")
+    groups = read_accounts(read_file(tree, b"etc/group", _MAX_ACCOUNT_BYTES) or b"")
     files = FileList()
     for path, entry in found:
         _add(files, path, entry, digests.get(entry.inode, _NO_DIGEST))
@@ -42,10 +43,10 @@ def _add(files: FileList, path: bytes, entry: Entry, md5: bytes) -> None:
     files.sizes.append(min(entry.size, _LARGEST_U32))
 
 
-def _read_accounts(tree: Tree, path: bytes) -> dict[int, bytes]:
+def read_accounts(text: bytes) -> dict[int, bytes]:
     """Names by number from a file like ``/etc/passwd``; malformed lines say nothing."""
     accounts: dict[int, bytes] = {}
-    for line in (read_file(tree, path, _MAX_ACCOUNT_BYTES) or b"").split(b"\n"):
+    for line in text.split(b"\n"):
         name, *rest = line.split(b":")
         if name and len(rest) >= 2 and rest[1].isdigit() and len(rest[1]) <= 10:
             accounts.setdefault(int(rest[1]), name)

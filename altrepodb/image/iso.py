@@ -14,7 +14,6 @@ from pathlib import Path
 
 from altrepodb.byte_source import ByteSource
 from altrepodb.errors import SourceError
-from altrepodb.image.content import DiscInfo, ImageContent, SquashfsContent
 from altrepodb.image.file_list import list_files
 from altrepodb.image.installed import (
     InstalledPackage,
@@ -24,6 +23,7 @@ from altrepodb.image.installed import (
 )
 from altrepodb.image.iso9660 import IsoTree, open_iso
 from altrepodb.image.options import ImageOptions
+from altrepodb.image.records import DiscInfo, ImageContent, SquashfsContent
 from altrepodb.image.squashfs import SquashfsTree, open_squashfs
 from altrepodb.image.tree import Entry, EntryType, lookup, read_file
 from altrepodb.packages.batch import package_identity

@@ -16,13 +16,13 @@ from altrepodb.errors import AlreadyLoadedError, SourceError
 from altrepodb.hashing import FileDigests
 from altrepodb.image.base_branch import BaseState
 from altrepodb.image.check import LeafCheck, check_leaf, describe_problems
-from altrepodb.image.content import DiscInfo, ImageContent, SquashfsContent
 from altrepodb.image.digests import ImageDigests
 from altrepodb.image.meta_package import MetaPackage, insert_meta_package, squashfs_identity
 from altrepodb.image.options import ImageOptions
 from altrepodb.image.orphans import match_files
 from altrepodb.image.package_set import Leaf, image_package_set, utc_text
 from altrepodb.image.reading import ImageReading
+from altrepodb.image.records import DiscInfo, ImageContent, SquashfsContent
 from altrepodb.image.status import insert_missing_status
 from altrepodb.packages.package_sets import (
     PackageSet,
@@ -161,7 +161,7 @@ def _check(
     for part in parts:
         check = check_leaf(database, part.leaf, options.branch, part.state, part.has_files)
         checks.append(check)
-        _warn(summary, check.warnings)
+        _warn(summary, [*check.warnings, *_orphan_warnings(part, options.branch)])
         if check.state:
             summary.base[part.leaf.name] = f"{options.branch} {utc_text(check.state.date)[:10]}"
         if check.unknown:
@@ -170,6 +170,15 @@ def _check(
     if problems and not (options.force or options.dry_run):
         raise SourceError(problems)
     _warn(summary, [problems] if problems else [])
+
+
+def _orphan_warnings(part: _Part, branch: str) -> list[str]:
+    """Of an image of the branch most files are in its packages."""
+    files = part.squashfs.files if part.squashfs else None
+    if files is None or part.state is None or 2 * len(part.orphans) <= len(files):
+        return []
+    name, count = part.leaf.name, len(part.orphans)
+    return [f"{name}: {count} of its {len(files)} files are in no package of {branch}"]
 
 
 def _finish_squashfs(

@@ -13,7 +13,7 @@ from typing import Any
 from altrepodb.db.database import Columns, Database
 from altrepodb.errors import SourceError
 from altrepodb.hashing import FileDigests, squashfs_hash
-from altrepodb.image.content import FileList, SquashfsContent
+from altrepodb.image.records import FileList, SquashfsContent
 from altrepodb.packages.batch import FILE_COLUMNS
 from altrepodb.packages.insert import insert_files
 

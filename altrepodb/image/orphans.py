@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from altrepodb.db.database import Database
 from altrepodb.hashing import text_hash
 from altrepodb.image.base_branch import BRANCH_NODES, BaseState, find_base_state
-from altrepodb.image.content import SquashfsContent
 from altrepodb.image.installed import InstalledPackage
+from altrepodb.image.records import SquashfsContent
 
 __all__ = ["MatchedFiles", "match_files"]
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from altrepodb.image.content import ImageContent
 from altrepodb.image.digests import ImageDigests
 from altrepodb.image.installed import InstalledPackage
 from altrepodb.image.options import ImageOptions
+from altrepodb.image.records import ImageContent
 from altrepodb.packages.package_sets import PackageSet, PackageSetNode
 
 __all__ = ["Leaf", "image_package_set", "utc_text"]

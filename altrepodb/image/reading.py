@@ -11,16 +11,16 @@ from pathlib import Path
 
 from altrepodb.byte_source import ByteSource, open_file
 from altrepodb.errors import ConfigurationError, SourceError
-from altrepodb.image.content import ImageContent
 from altrepodb.image.contents import read_system
 from altrepodb.image.digests import ImageDigests, background_digests
 from altrepodb.image.gost import open_gost
 from altrepodb.image.iso import open_disc, read_disc
 from altrepodb.image.limited import ByteCounter, LimitedProcess, ProcessLimits, limited_process
 from altrepodb.image.options import ISO_TYPE, ImageOptions
+from altrepodb.image.records import ImageContent
 from altrepodb.progress import Progress
 
-__all__ = ["ImageReading", "start_reading"]
+__all__ = ["ImageReading", "read_image", "scratch_directory", "start_reading"]
 
 _MEMORY_BYTES = 600 << 20
 _WALL_PER_CPU = 60.0
@@ -79,7 +79,7 @@ def start_reading(options: ImageOptions) -> Iterator[ImageReading]:
         limits = ProcessLimits(_MEMORY_BYTES, cpu_s, wall_s=_WALL_PER_CPU * cpu_s)
     counter = ByteCounter()
     with (
-        _scratch_directory(options.scratch_directory) as scratch,
+        scratch_directory(options.scratch_directory) as scratch,
         limited_process(
             read_image,
             replace(options, scratch_directory=scratch),
@@ -94,7 +94,7 @@ def start_reading(options: ImageOptions) -> Iterator[ImageReading]:
 
 
 @contextmanager
-def _scratch_directory(parent: Path | None) -> Iterator[Path | None]:
+def scratch_directory(parent: Path | None) -> Iterator[Path | None]:
     """A directory that is removed with all that a reader, however it ends, has left there.
 
     None when there is no place for one and none was named: few images need it.

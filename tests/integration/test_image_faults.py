@@ -12,11 +12,11 @@ import pytest
 
 from altrepodb.db.database import Database
 from altrepodb.errors import AlreadyLoadedError, DatabaseError
-from altrepodb.image.content import ImageContent
 from altrepodb.image.digests import ImageDigests
 from altrepodb.image.load import load_image
 from altrepodb.image.options import ImageOptions
 from altrepodb.image.reading import ImageReading, start_reading
+from altrepodb.image.records import ImageContent
 from tests.support.alt_images import compose_disc, image_options
 from tests.support.loading import (
     FailingDatabase,

@@ -490,6 +490,14 @@ def test_changed_file(database: Database, tmp_path: Path, day: str) -> None:
     assert orphans == {"/etc/hello.conf", "/opt/hello.conf"}
 
 
+def test_mostly_files_of_no_package(
+    database: Database, tmp_path: Path, day: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    further = {f"opt/file{number}": b"x" for number in range(9)}
+    load_files(database, tmp_path, day, [HELLO], further=further)
+    assert "rescue: 9 of its 13 files are in no package of p10" in caplog.text
+
+
 def test_names_of_any_bytes(database: Database, tmp_path: Path, day: str) -> None:
     name = os.fsdecode(b"opt/\xff\xfe\nname")
     _, orphans = load_files(database, tmp_path, day, [HELLO], further={name: b"x"})
