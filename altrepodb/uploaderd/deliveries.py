@@ -17,14 +17,12 @@ has shown that it saw the acknowledgement.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from itertools import count
 from typing import Any
 
@@ -36,9 +34,9 @@ from altrepodb.uploaderd.actions import (
     Publish,
     Purpose,
     Settle,
-    Tag,
     Verdict,
 )
+from altrepodb.uploaderd.held import Held, Phase, digest_of, payload_of, text_of
 from altrepodb.uploaderd.notice import Notice, NoticeType, Severity
 from altrepodb.uploaderd.outcome import Outcome, OutcomeKind, outcome_of_error
 from altrepodb.uploaderd.receipt import read_body
@@ -46,63 +44,17 @@ from altrepodb.uploaderd.retry_queue import Attempts, read_attempts, retry_excha
 from altrepodb.uploaderd.service_type import Drop, Message, Work
 from altrepodb.uploaderd.settings import ServiceSettings
 
-__all__ = ["Deliveries", "Phase"]
+__all__ = ["Deliveries"]
 
 _JITTER = 0.1
 _REMEMBERED_S = 3600.0
 _MAX_REMEMBERED = 1000
 _MAX_REASON_LENGTH = 512
-_MAX_PAYLOAD_BYTES = 64 << 10
 _NEVER = float("inf")
 _HOPELESS_FACTOR = 20
 """How many times more often than allowed a message may be interrupted before it is not tried."""
 
 Clock = Callable[[], float]
-
-
-class Phase(Enum):
-    """Where a message stands."""
-
-    WAITING = "waiting"
-    WORKING = "working"
-    RETRYING = "retrying"
-    SETTLING = "settling"
-    SETTLED = "settled"
-
-
-@dataclass(slots=True, eq=False)
-class _Held:
-    """One message; ``tag`` is None while the channel that brought it is gone."""
-
-    number: int
-    key: bytes
-    tag: Tag | None
-    routing_key: str
-    body: bytes
-    properties: Any
-    redelivered: bool
-    received: float
-    since: float
-    """Monotonic time of the receipt, or of the loss of the channel."""
-    phase: Phase = Phase.WAITING
-    work: Work | None = None
-    due: float = 0.0
-    failures: int = 0
-    crashes: int = 0
-    hindrances: int = 0
-    """Temporary failures, which count towards nothing."""
-    verdict: Verdict = "ack"
-    settled: int = 0
-    """How many messages had been settled with this one."""
-    waits_for_database: bool = False
-    delay: float = 0.0
-    """Until the next attempt, while a copy is on its way to a retry queue."""
-    given_up: str = ""
-
-    @property
-    def attempt(self) -> int:
-        """The number of the attempt that is at work, or was last."""
-        return 1 + self.failures + self.crashes + self.hindrances
 
 
 @dataclass(slots=True)
@@ -122,8 +74,8 @@ class Deliveries:
     is_database_away: bool = False
     hindrance: str = ""
     """Why works fail for now, since the notice about it."""
-    _held: dict[int, _Held] = field(default_factory=dict)
-    _by_key: dict[bytes, list[_Held]] = field(default_factory=dict)
+    _held: dict[int, Held] = field(default_factory=dict)
+    _by_key: dict[bytes, list[Held]] = field(default_factory=dict)
     _exclusive: set[Hashable] = field(default_factory=set)
     _actions: list[Action] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
@@ -145,8 +97,8 @@ class Deliveries:
         """A message came."""
         self.counters["received"] += 1
         if self.logger.isEnabledFor(logging.DEBUG):
-            self.logger.debug("%s: received %s", delivery.routing_key, _text(delivery.body))
-        key = _digest(delivery)
+            self.logger.debug("%s: received %s", delivery.routing_key, text_of(delivery.body))
+        key = digest_of(delivery)
         if delivery.redelivered and self._adopt(key, delivery):
             return
         held = self._hold(key, delivery)
@@ -317,9 +269,9 @@ class Deliveries:
 
     # --- receiving
 
-    def _hold(self, key: bytes, delivery: Delivery) -> _Held:
+    def _hold(self, key: bytes, delivery: Delivery) -> Held:
         before = read_attempts(delivery.properties, self.wall_clock())
-        held = _Held(
+        held = Held(
             number=next(self._numbers),
             key=key,
             tag=delivery.tag,
@@ -356,7 +308,7 @@ class Deliveries:
         self.logger.debug("%s: adopted, %s", held.routing_key, held.phase.value)
         return True
 
-    def _accept(self, held: _Held) -> None:
+    def _accept(self, held: Held) -> None:
         """Ask the service what to do with a message."""
         kind = self.settings.type
         try:
@@ -382,16 +334,16 @@ class Deliveries:
             self.logger.info("%s: ignored", held.routing_key)
             self._settle(held, "ack")
 
-    def _refuse(self, held: _Held, error: Drop) -> None:
+    def _refuse(self, held: Held, error: Drop) -> None:
         self.logger.warning("%s: malformed: %s", held.routing_key, error)
         self._give_up(held, str(error), "WARNING", "malformed")
 
     # --- handing out
 
-    def _in_order(self) -> list[_Held]:
+    def _in_order(self) -> list[Held]:
         return [held for held in self._held.values() if held.tag is not None]
 
-    def _hand_out(self, held: _Held, work: Work) -> Job:
+    def _hand_out(self, held: Held, work: Work) -> Job:
         group = [held] if work.merged is None else self._merged(work.merged)
         newest = group[-1].work
         assert newest is not None
@@ -402,7 +354,7 @@ class Deliveries:
         numbers = tuple(member.number for member in group)
         return Job(newest, numbers, group[-1].routing_key, group[-1].attempt)
 
-    def _merged(self, key: Hashable) -> list[_Held]:
+    def _merged(self, key: Hashable) -> list[Held]:
         """All that wait and can be done by one call."""
         return [
             held
@@ -412,12 +364,12 @@ class Deliveries:
             and held.work.merged == key
         ]
 
-    def _of(self, job: Job) -> list[_Held]:
+    def _of(self, job: Job) -> list[Held]:
         return [self._held[number] for number in job.numbers]
 
     # --- outcomes
 
-    def _done(self, held: _Held) -> None:
+    def _done(self, held: Held) -> None:
         self.counters["done"] += 1
         assert held.work is not None
         if not self.settings.publish_on_done or held.work.published is None:
@@ -425,7 +377,7 @@ class Deliveries:
             return
         self._publish(held, self.settings.amqp.exchange, "event", added=held.work.published)
 
-    def _failed(self, held: _Held, reason: str) -> None:
+    def _failed(self, held: Held, reason: str) -> None:
         held.failures += 1
         if self.is_draining:
             # What a stop may have caused is judged after the next start.
@@ -437,7 +389,7 @@ class Deliveries:
         else:
             self._retry(held, held.failures)
 
-    def _hindered(self, held: _Held, reason: str) -> None:
+    def _hindered(self, held: Held, reason: str) -> None:
         held.hindrances += 1
         if not self.hindrance:
             self.hindrance = reason
@@ -449,11 +401,11 @@ class Deliveries:
             self.hindrance = ""
             self._actions.append(Notice(self.settings.name, "INFO", "MESSAGE", message))
 
-    def _wait_for_database(self, held: _Held) -> None:
+    def _wait_for_database(self, held: Held) -> None:
         self.is_database_away = held.waits_for_database = True
         self._keep(held, _NEVER)
 
-    def _retry(self, held: _Held, attempts: int) -> None:
+    def _retry(self, held: Held, attempts: int) -> None:
         self.counters["retried"] += 1
         delays = self.settings.retry_delays
         held.delay = delays[min(attempts, len(delays)) - 1]
@@ -462,19 +414,19 @@ class Deliveries:
         else:
             self._keep(held, held.delay * random.uniform(1 - _JITTER, 1 + _JITTER))
 
-    def _keep(self, held: _Held, delay: float) -> None:
+    def _keep(self, held: Held, delay: float) -> None:
         """Wait here, without acknowledgement."""
         held.phase, held.due = Phase.RETRYING, self.clock() + delay
         if held.tag is None:
             held.body, held.properties, held.work = b"", None, None
 
-    def _put_aside(self, held: _Held) -> None:
+    def _put_aside(self, held: Held) -> None:
         """Wait in a queue of the broker, as a copy that says how often it was tried."""
         attempts = Attempts(held.failures, held.crashes, held.hindrances, held.received)
         exchange = retry_exchange(self.settings.queue.name, held.delay)
         self._publish(held, exchange, "retry", headers=attempts.headers())
 
-    def _give_up(self, held: _Held, reason: str, severity: Severity, counter: str) -> None:
+    def _give_up(self, held: Held, reason: str, severity: Severity, counter: str) -> None:
         self.counters[counter] += 1
         held.given_up = reason
         self._notify(severity, "SERVICE_WORKER_ERROR", reason, held)
@@ -490,19 +442,19 @@ class Deliveries:
         }
         self._publish(held, self.settings.dead_letter_exchange, "dead letter", headers=headers)
 
-    def _reject(self, held: _Held) -> None:
+    def _reject(self, held: Held) -> None:
         """Without requeueing; the log may have the last copy."""
         self.logger.error(
             "%s: given up: %s; body: %s",
             held.routing_key,
             held.given_up,
-            _text(held.body),
+            text_of(held.body),
         )
         self._settle(held, "reject")
 
     def _publish(
         self,
-        held: _Held,
+        held: Held,
         exchange: str,
         purpose: Purpose,
         added: Mapping[str, Any] | None = None,
@@ -522,7 +474,7 @@ class Deliveries:
         )
         self._actions.append(publish)
 
-    def _settle(self, held: _Held, verdict: Verdict) -> None:
+    def _settle(self, held: Held, verdict: Verdict) -> None:
         """The last step; without a tag it is taken when the message comes again."""
         held.phase, held.verdict = Phase.SETTLED, verdict
         held.body, held.properties, held.work = b"", None, None
@@ -533,7 +485,7 @@ class Deliveries:
 
     # --- remembering and telling
 
-    def _forget(self, held: _Held) -> None:
+    def _forget(self, held: Held) -> None:
         del self._held[held.number]
         same = self._by_key[held.key]
         same.remove(held)
@@ -552,7 +504,7 @@ class Deliveries:
             if index < surplus or now - held.since > _REMEMBERED_S:
                 self._forget(held)
 
-    def _log_outcome(self, held: _Held, outcome: Outcome) -> None:
+    def _log_outcome(self, held: Held, outcome: Outcome) -> None:
         subject = held.work.subject if held.work else "-"
         level = logging.INFO if outcome.kind is OutcomeKind.DONE else logging.WARNING
         remark = f": {outcome.reason}" if outcome.reason else ""
@@ -567,27 +519,6 @@ class Deliveries:
             remark,
         )
 
-    def _notify(self, severity: Severity, kind: NoticeType, message: str, held: _Held) -> None:
-        payload = _payload(held.body)
+    def _notify(self, severity: Severity, kind: NoticeType, message: str, held: Held) -> None:
+        payload = payload_of(held.body)
         self._actions.append(Notice(self.settings.name, severity, kind, message, payload))
-
-
-def _digest(delivery: Delivery) -> bytes:
-    digest = hashlib.sha256(delivery.routing_key.encode("utf-8", "surrogateescape"))
-    digest.update(b"\0")
-    digest.update(delivery.body)
-    return digest.digest()
-
-
-def _text(body: bytes) -> str:
-    return body.decode("utf-8", "backslashreplace")
-
-
-def _payload(body: bytes) -> Any:
-    """The body as a notice carries it: the object, or the beginning of the text."""
-    if len(body) <= _MAX_PAYLOAD_BYTES:
-        try:
-            return read_body(body)
-        except Drop:
-            pass
-    return body[:_MAX_PAYLOAD_BYTES].decode("utf-8", "replace")

@@ -20,7 +20,8 @@ from typing import Any, Literal
 from altrepodb.uploaderd.actions import Delivery, Job, Publish, Settle
 from altrepodb.uploaderd.consuming import Consumer
 from altrepodb.uploaderd.crew import Crew
-from altrepodb.uploaderd.deliveries import Deliveries, Phase
+from altrepodb.uploaderd.deliveries import Deliveries
+from altrepodb.uploaderd.held import Phase
 from altrepodb.uploaderd.histogram import Histogram
 from altrepodb.uploaderd.log import LogSink, daemon_log
 from altrepodb.uploaderd.notice import Notice, NoticeType, Severity
@@ -38,7 +39,8 @@ REPORT_INTERVAL_S = 2.0
 _SETTLE_CHECK_S = 0.2
 _FIRST_PROBE_S = 1.0
 _LAST_PROBE_S = 30.0
-EXIT_DRAINED, EXIT_ABANDONED, EXIT_FAILED = 0, 1, 70
+# 1 is what Python ends with after an error that nobody caught.
+EXIT_DRAINED, EXIT_ABANDONED, EXIT_FAILED = 0, 3, 70
 
 
 @dataclass(frozen=True, slots=True)

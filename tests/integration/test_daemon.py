@@ -54,7 +54,7 @@ class TestDelivery:
             assert properties.content_type == "application/json"
             assert "x-delivery-count" not in (properties.headers or {})
             assert daemon.stop() == 0
-            assert daemon.is_gone()
+            wait_until(daemon.is_gone, "nobody left", 2)
 
     def test_an_event_keeps_properties_but_not_the_marks_of_the_broker(
         self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
@@ -400,7 +400,7 @@ class TestStopping:
             daemon.wait_for_status("draining")
             gate.touch()
             assert daemon.wait() == 0
-            assert daemon.is_gone()
+            wait_until(daemon.is_gone, "nobody left", 2)
             assert daemon.loads() == [1]
             assert broker.count(daemon.queue) == 3
             daemon.start()
@@ -416,8 +416,8 @@ class TestStopping:
             daemon.publish(body(1, wait_for=str(gate)))
             daemon.wait_for_line("start", 1)
             daemon.send(signal.SIGTERM)
-            assert daemon.wait(5) == 1
-            assert daemon.is_gone()
+            assert daemon.wait(10) == 1
+            wait_until(daemon.is_gone, "nobody left", 2)
             gate.touch()
             daemon.start()
             daemon.wait_until_empty()

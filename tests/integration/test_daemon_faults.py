@@ -191,6 +191,26 @@ class TestBroker:
             with broker.channel() as channel:
                 channel.exchange_declare(daemon.uploaded, passive=True)
 
+    def test_an_event_that_is_refused_is_published_later(
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
+    ) -> None:
+        with Daemon(tmp_path, broker, effects_database, publish_on_done=True) as daemon:
+            full = f"{daemon.name}-full"
+            with broker.channel() as channel:
+                channel.exchange_declare(daemon.uploaded, "topic", durable=True)
+                limits = {"x-max-length": 1, "x-overflow": "reject-publish"}
+                channel.queue_declare(full, arguments=limits)
+                channel.queue_bind(full, daemon.uploaded, "#")
+            daemon.start()
+            daemon.publish(body(1), body(2))
+            daemon.wait_for_status("degraded (the broker refuses messages)")
+            assert daemon.left() == 1
+            with broker.channel() as channel:
+                assert channel.basic_get(full, auto_ack=True)[2] == body(1)
+                daemon.wait_until_empty()
+                assert channel.basic_get(full, auto_ack=True)[2] == body(2)
+                channel.queue_delete(full)
+
     def test_a_deleted_queue_is_made_anew(
         self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
     ) -> None:

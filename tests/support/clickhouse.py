@@ -5,6 +5,7 @@ It is of 2018: it speaks the native protocol, and lacks many types and functions
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 import signal
@@ -123,6 +124,7 @@ _USERS = """
 </yandex>
 """
 _START_S = 30.0
+_FIRST_PORT, _LAST_PORT = 12_000, 32_000
 _STOP_S = 30.0
 _POLL_S = 0.05
 
@@ -133,10 +135,19 @@ def is_installed() -> bool:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback interface that nobody listens on now.
+
+    Not one of those that the system gives to clients (ip_local_port_range, from 32768 on): a
+    client of a server that was stopped could be given the server's own port.
+    """
+    while True:
+        port = random.randrange(_FIRST_PORT, _LAST_PORT)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 class ClickHouseServer:

@@ -71,7 +71,6 @@ class Daemon:
         self.broker = broker
         self._database = database
         self._process: subprocess.Popen[bytes] | None = None
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket_path = directory / "notify"
         (directory / "services.d").mkdir(exist_ok=True)
         self.write_services(services or {"test_loader": changes})
@@ -131,10 +130,11 @@ class Daemon:
     # --- its life
 
     def __enter__(self) -> Daemon:
-        self._socket.bind(str(self._socket_path))
-        self._socket.setblocking(False)
         with self.broker.channel() as channel:
             channel.exchange_declare(self.exchange, "topic", durable=True)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(self._socket_path))
+        self._socket.setblocking(False)
         return self
 
     def __exit__(

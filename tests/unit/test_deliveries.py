@@ -16,7 +16,8 @@ from pika import BasicProperties
 from altrepodb.config import DatabaseSettings
 from altrepodb.errors import SourceError, TemporaryError
 from altrepodb.uploaderd.actions import Delivery, Job, Publish, Settle, Tag
-from altrepodb.uploaderd.deliveries import Deliveries, Phase
+from altrepodb.uploaderd.deliveries import Deliveries
+from altrepodb.uploaderd.held import Phase
 from altrepodb.uploaderd.notice import Notice
 from altrepodb.uploaderd.outcome import Outcome, OutcomeKind, outcome_of_error, outcome_of_summary
 from altrepodb.uploaderd.receipt import MAX_BODY_BYTES, MAX_DEPTH, read_body
