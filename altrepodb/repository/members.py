@@ -88,10 +88,21 @@ def _add_unlisted_sources(
         if name in sources:
             continue
         path = os.path.join(tree.source_directory, name)
-        if os.path.isfile(path):
+        if _is_there(path):
             sources[name] = PackageSource(path, None, None, sha256, None)
         else:
             warnings.append(f"{printable(path)}: in the hash list, but there is no such file")
+
+
+def _is_there(path: bytes) -> bool:
+    """Whether something is there, whatever it is. Raises SourceError when none can say."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise SourceError(f"{printable(path)}: {error.strerror}") from error
+    return True
 
 
 def _count_unlisted_binaries(

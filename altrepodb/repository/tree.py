@@ -7,12 +7,14 @@ anything is written. Layout and meaning of the files: ALT's repository builder (
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from altrepodb.errors import SourceError
+from altrepodb.regular_file import read_regular_file
 from altrepodb.rpm.apt_lists import (
     ListedPackage,
     Release,
@@ -119,9 +121,9 @@ def read_tree(root: Path, accept_bad_checksums: bool = False) -> RepositoryTree:
 
 def _read_tree(root: Path, accept_bad_checksums: bool) -> RepositoryTree:
     name = printable(os.fspath(root))
-    if not (root / "files" / "list").is_dir():
+    if not _has_directory(root / "files" / "list"):
         raise SourceError(f"{name}: not a package repository: no directory files/list")
-    names = [arch for arch in ARCHITECTURES if (root / arch).is_dir()]
+    names = [arch for arch in ARCHITECTURES if _has_directory(root / arch)]
     if not names:
         raise SourceError(f"{name}: not a package repository: no architecture directory")
     warnings = list(_unknown_architectures(root))
@@ -133,29 +135,56 @@ def _read_tree(root: Path, accept_bad_checksums: bool) -> RepositoryTree:
         release = releases[file.arch]
         if release is not None:
             _check_list(release, file, accept_bad_checksums, warnings)
-    list_files = [*header_lists, *_hash_lists(root, names)]
+    list_files = [*header_lists, *_hash_lists(root, names, warnings)]
     return RepositoryTree(root, architectures, list_files, task_info, warnings)
 
 
+def _has_directory(path: Path) -> bool:
+    return _has(path, stat.S_ISDIR, "directory")
+
+
+def _has_file(path: Path) -> bool:
+    return _has(path, stat.S_ISREG, "regular file")
+
+
+def _has(path: Path, is_right: Callable[[int], bool], kind: str) -> bool:
+    """Whether something is there, links followed.
+
+    Raises SourceError when it is of another kind, a link to nothing, or out of reach: only what
+    is not there at all may be left out in silence.
+    """
+    name = printable(os.fspath(path))
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise SourceError(f"{name}: link to nothing") from error
+        return False
+    except OSError as error:
+        raise SourceError(f"{name}: {error.strerror}") from error
+    if not is_right(mode):
+        raise SourceError(f"{name}: not a {kind}")
+    return True
+
+
 def _unknown_architectures(root: Path) -> Iterator[str]:
-    for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
-        is_known = entry.name in ARCHITECTURES or entry.name == "files"
-        if not is_known and (root / entry.name / "base" / "release").is_file():
-            yield f"{printable(entry.path)}: unknown architecture, left out"
+    try:
+        names = sorted(os.listdir(root))
+    except OSError as error:
+        raise SourceError(f"{printable(os.fspath(root))}: {error.strerror}") from error
+    for name in names:
+        is_known = name in ARCHITECTURES or name == "files"
+        # What cannot be looked at, such as lost+found, is no architecture.
+        if not is_known and os.path.isfile(root / name / "base" / "release"):
+            yield f"{printable(os.fspath(root / name))}: unknown architecture, left out"
 
 
 def _read_task_info(path: Path, warnings: list[str]) -> list[tuple[str, str]]:
     """The pairs of task.info in file order; what is no pair is left out with a warning."""
     name = printable(path.as_posix())
-    try:
-        with path.open("rb") as source:
-            lines = source.read(_MAX_TASK_INFO_BYTES).splitlines()
-    except FileNotFoundError:
-        lines = []
-    except OSError as error:
-        raise SourceError(f"{name}: {error.strerror}") from error
+    content = read_regular_file(path, _MAX_TASK_INFO_BYTES) if _has_file(path) else b""
     pairs = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(content.splitlines(), 1):
         words = line.decode("utf-8", "surrogateescape").split()
         if len(words) == 2:
             pairs.append((words[0], words[1]))
@@ -169,29 +198,34 @@ def _read_task_info(path: Path, warnings: list[str]) -> list[tuple[str, str]]:
 
 def _read_architecture(root: Path, name: str) -> Architecture:
     base = root / name / "base"
-    return Architecture(name, read_release(base / "release") if base.is_dir() else None)
+    return Architecture(name, read_release(base / "release") if _has_directory(base) else None)
 
 
 def _header_lists(root: Path, arch: Architecture) -> Iterator[ListFile]:
     """The header lists that an architecture must have."""
     base = root / arch.name / "base"
     source_list = base / _SOURCE_LIST
-    if arch.release is not None and source_list.is_file():
+    if arch.release is not None and _has_file(source_list):
         yield ListFile(source_list, "source", arch.name, "classic")
     elif arch.release is not None and f"base/{_SOURCE_LIST}" in arch.release.checksums:
         raise SourceError(f"{printable(source_list.as_posix())}: the list of sources is missing")
     for component in arch.components:
         path = base / f"pkglist.{component}.xz"
-        if not path.is_file():
+        if not _has_file(path):
             raise SourceError(f"{printable(path.as_posix())}: the list of a component is missing")
         yield ListFile(path, "binary", arch.name, component)
 
 
-def _hash_lists(root: Path, names: Sequence[str]) -> Iterator[ListFile]:
+def _hash_lists(root: Path, names: Sequence[str], warnings: list[str]) -> Iterator[ListFile]:
     for name in (SOURCE_HASH_LIST, *names):
         path = root / "files" / "list" / f"{name}.hash.xz"
-        if path.is_file():
+        if _has_file(path):
             yield ListFile(path, "hash", name, "")
+        elif name == SOURCE_HASH_LIST:
+            warnings.append(
+                f"{printable(os.fspath(path))}: missing, so sources that are in no list of an"
+                " architecture are left out"
+            )
 
 
 def _check_list(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from altrepodb.errors import SourceError
+from altrepodb.regular_file import open_regular_file, read_regular_file
 from altrepodb.rpm import tags
 from altrepodb.rpm.compression import compressor_of, iter_decompressed
 from altrepodb.rpm.header import (
@@ -57,19 +58,16 @@ def _iter_content(path: Path) -> Iterator[bytes]:
     """The decompressed bytes of an xz file. Raises SourceError that names it."""
     name = printable(path.as_posix())
     size = 0
-    try:
-        with path.open("rb") as source:
-            start = source.read(6)
-            source.seek(0)
-            if compressor_of(start) != "xz":
-                raise SourceError(f"{name}: not an xz file")
-            for chunk in iter_decompressed(source, "xz", name):
-                size += len(chunk)
-                if size > _MAX_LIST_BYTES:
-                    raise SourceError(f"{name}: more than {_MAX_LIST_BYTES} bytes decompressed")
-                yield chunk
-    except OSError as error:
-        raise SourceError(f"{name}: {error.strerror}") from error
+    with open_regular_file(path) as source:
+        start = source.read(6)
+        source.seek(0)
+        if compressor_of(start) != "xz":
+            raise SourceError(f"{name}: not an xz file")
+        for chunk in iter_decompressed(source, "xz", name):
+            size += len(chunk)
+            if size > _MAX_LIST_BYTES:
+                raise SourceError(f"{name}: more than {_MAX_LIST_BYTES} bytes decompressed")
+            yield chunk
 
 
 def iter_headers(chunks: Iterator[bytes], name: str) -> Iterator[Header]:
@@ -195,13 +193,10 @@ class Release:
             return f"{self.name}: {relative} is not mentioned"
         digest = hashlib.new(stated.algorithm, usedforsecurity=False)
         size = 0
-        try:
-            with path.open("rb") as source:
-                while chunk := source.read(_READ_BYTES):
-                    digest.update(chunk)
-                    size += len(chunk)
-        except OSError as error:
-            raise SourceError(f"{name}: {error.strerror}") from error
+        with open_regular_file(path) as source:
+            while chunk := source.read(_READ_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
         if size != stated.size:
             raise SourceError(f"{name}: {size} bytes where {self.name} says {stated.size}")
         if digest.hexdigest() != stated.digest:
@@ -229,15 +224,8 @@ def read_release(path: Path) -> Release:
     BLAKE2b is preferred where both checksums stand. Raises SourceError when the file cannot be
     read, is larger than any release file, or has a checksum line that is none.
     """
-    name = printable(path.as_posix())
-    try:
-        with path.open("rb") as source:
-            content = source.read(_MAX_RELEASE_BYTES + 1)
-    except OSError as error:
-        raise SourceError(f"{name}: {error.strerror}") from error
-    if len(content) > _MAX_RELEASE_BYTES:
-        raise SourceError(f"{name}: more than {_MAX_RELEASE_BYTES} bytes")
-    return _parse_release(content, name)
+    content = read_regular_file(path, _MAX_RELEASE_BYTES)
+    return _parse_release(content, printable(path.as_posix()))
 
 
 def _parse_release(content: bytes, name: str) -> Release:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from altrepodb.errors import SourceError
+from altrepodb.regular_file import read_regular_file
 from altrepodb.rpm.package_file import printable
 
 __all__ = [
@@ -69,28 +70,10 @@ def seconds(nanoseconds: int) -> int:
 
 def _read(path: Path) -> bytes:
     """The content of a regular file; nothing when it is absent or a directory."""
-    try:
-        # Not blocking, so that a named pipe is refused instead of waited for.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
+    status = _status(path)
+    if status is None or stat.S_ISDIR(status.st_mode):
         return b""
-    except OSError as error:
-        raise _error(path, error) from error
-    try:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            return b""
-        if not stat.S_ISREG(mode):
-            raise SourceError(f"{printable(os.fspath(path))}: not a regular file")
-        with open(descriptor, "rb", closefd=False) as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise _error(path, error) from error
-    finally:
-        os.close(descriptor)
-    if len(content) > MAX_FILE_BYTES:
-        raise SourceError(f"{printable(os.fspath(path))}: more than {MAX_FILE_BYTES} bytes")
-    return content
+    return read_regular_file(path, MAX_FILE_BYTES)
 
 
 def raw(path: Path) -> str:
@@ -121,11 +104,11 @@ def number(path: Path, largest: int) -> int:
 
 
 def _entries(path: Path) -> Iterator[os.DirEntry[str]]:
-    """What a directory holds, by name; nothing when there is no such directory."""
+    """What a directory holds, by name; nothing when it is absent."""
     try:
         with os.scandir(path) as entries:
             yield from sorted(entries, key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return
     except OSError as error:
         raise _error(path, error) from error

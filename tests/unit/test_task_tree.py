@@ -37,12 +37,12 @@ from altrepodb.task.rows import (
 )
 from altrepodb.task.tree import Task, read_task
 from tests.support import task_changes as change
+from tests.support.privileges import without_privileges
 from tests.support.task_facts import array_hash
 from tests.support.task_shapes import HOSTILE_SHAPES, SHAPES
 from tests.support.task_tree import SECOND, ComposedTask, at, compose_worked_example, make_rpm
 
 SOON_S = 5.0
-NOBODY = 65534
 CHANGED = at("2021-10-05 10:20:31") // SECOND
 GONE = "gone"
 ROWS = {
@@ -568,19 +568,6 @@ def test_directories_that_are_no_tasks(name: str, tmp_path: Path) -> None:
         tree.task_number(tmp_path / name if name else Path("."))
 
 
-@contextlib.contextmanager
-def without_privileges() -> Iterator[None]:
-    """Root may read everything; for the block be somebody else."""
-    if os.geteuid():
-        yield
-        return
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 @pytest.fixture
 def open_root(example: ComposedTask) -> Iterator[Path]:
     """A copy in a directory that everybody can enter."""
@@ -604,6 +591,17 @@ def test_unreadable_parts_are_not_missing_parts(path: str, open_root: Path) -> N
             read_task(open_root)
     finally:
         (open_root / path).chmod(mode)
+
+
+@pytest.mark.parametrize(
+    "path", ["gears", "build", "logs", "acl/approved", "build/100/x86_64/rpms"]
+)
+def test_file_in_place_of_a_directory(path: str, example: ComposedTask, tmp_path: Path) -> None:
+    root = copied(example, tmp_path)
+    change.remove(root, path)
+    (root / path).touch()
+    with pytest.raises(SourceError, match=f"{path}: Not a directory"):
+        read_task(root)
 
 
 # Hostile trees
