@@ -245,6 +245,12 @@ def test_long_chain_of_logical_partitions() -> None:
         read_partitions(BytesSource(first + b"".join(records) + bytes(4096), "disk"))
 
 
+def test_empty_extended_partition() -> None:
+    """It may hold nothing yet; the others are there."""
+    disk = BytesSource(mbr_sector((5, 1, 8), (0x83, 3, 2)) + bytes(8192), "disk")
+    assert [one.number for one in read_partitions(disk) or []] == [2]
+
+
 def test_broken_chain_of_logical_partitions() -> None:
     first = mbr_sector((5, 1, 8))
     record = mbr_sector((0x83, 1, 1), (5, 1, 2))
