@@ -129,9 +129,11 @@ def image_options(arguments: argparse.Namespace, image_type: str) -> ImageOption
 
 def load_with(options: ImageOptions, settings: Settings) -> ImageSummary:
     """Load one image; it is read while the database is opened."""
-    from altrepodb.db import open_database
-    from altrepodb.image.load import load_image
     from altrepodb.image.reading import start_reading
 
-    with start_reading(options) as reading, open_database(settings.database) as database:
-        return load_image(options, reading, database)
+    with start_reading(options) as reading:
+        from altrepodb.db import open_database
+        from altrepodb.image.load import load_image
+
+        with open_database(settings.database) as database:
+            return load_image(options, reading, database)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from uuid import uuid4
 
 from altrepodb.byte_source import ByteSource, open_file
 from altrepodb.errors import ConfigurationError, SourceError
@@ -94,20 +96,29 @@ def start_reading(options: ImageOptions) -> Iterator[ImageReading]:
 
 
 @contextmanager
-def scratch_directory(parent: Path | None) -> Iterator[Path | None]:
-    """A directory that is removed with all that a reader, however it ends, has left there.
+def scratch_directory(parent: Path | None) -> Iterator[Path]:
+    """The name of a directory that a reader makes if it needs one, and that is removed with all
+    that the reader, however it ends, has left there.
 
-    None when there is no place for one and none was named: few images need it.
+    ``parent`` defaults to the system's place for such. Raises ConfigurationError when nothing can
+    be written to one that was named.
     """
+    if parent is not None and not os.access(parent, os.W_OK | os.X_OK):
+        reason = "cannot be written to" if parent.is_dir() else "no such directory"
+        raise ConfigurationError(f"{parent}: {reason}")
+    path = (parent or _default_place()) / f"altrepodb-{uuid4().hex}"
     try:
-        directory = tempfile.TemporaryDirectory(prefix="altrepodb-", dir=parent)
-    except OSError as error:
-        if parent is not None:
-            raise ConfigurationError(f"{parent}: {error.strerror}") from error
-        yield None
-        return
-    with directory as path:
-        yield Path(path)
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _default_place() -> Path:
+    """Where nothing can be written, few images need it, and these say so then."""
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError:
+        return Path("/tmp")
 
 
 # In the process that reads
@@ -160,6 +171,7 @@ def _read_iso(options: ImageOptions, source: ByteSource, mtime: int) -> _Results
 
 
 def _read_system(options: ImageOptions, source: ByteSource, mtime: int) -> _Results:
+    assert options.scratch_directory is not None
     yield _Plan(source.size)
     with background_digests(source, {}) as digests:
         system = read_system(
@@ -167,7 +179,7 @@ def _read_system(options: ImageOptions, source: ByteSource, mtime: int) -> _Resu
             options.type,
             options.arch,
             options.partition,
-            options.scratch_directory or Path(tempfile.gettempdir()),
+            options.scratch_directory,
         )
         yield ImageContent(
             system.packages, mtime, os_release=system.os_release, warnings=system.warnings

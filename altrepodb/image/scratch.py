@@ -25,12 +25,14 @@ def scratch_file(
 ) -> Iterator[FileSource]:
     """What the chunks hold as a source, in a file that is gone after the block.
 
-    ``name`` is the input's, for messages. Raises SourceError for more than ``max_bytes`` and
-    AltrepodbError when the directory's file system has too little space.
+    The directory is made when it is missing. ``name`` is the input's, for messages. Raises
+    SourceError for more than ``max_bytes`` and AltrepodbError when the directory's file system
+    has too little space.
     """
     path = directory / uuid4().hex
     try:
         try:
+            directory.mkdir(mode=0o700, exist_ok=True)
             _write(chunks, path, name, max_bytes)
         except OSError as error:
             raise AltrepodbError(f"{directory}: cannot be written: {error.strerror}") from error

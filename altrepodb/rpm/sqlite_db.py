@@ -93,6 +93,8 @@ def _private_directory(
     name: str, scratch_directory: Path | None
 ) -> tempfile.TemporaryDirectory[str]:
     try:
+        if scratch_directory is not None:
+            scratch_directory.mkdir(mode=0o700, exist_ok=True)
         return tempfile.TemporaryDirectory(prefix="altrepodb-", dir=scratch_directory)
     except OSError as error:
         raise AltrepodbError(f"{name}: no place for a copy of it: {error.strerror}") from error

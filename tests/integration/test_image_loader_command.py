@@ -123,4 +123,4 @@ def test_scratch_directory_is_missing(database: Path, archive: Path, tmp_path: P
     arguments = ("--quiet", "-e", database, "--type", "tar", *LOADER_OPTIONS, archive)
     result = image_loader(tmp_path, "--tmpdir", tmp_path / "nowhere", *arguments)
     assert result.exit_code == 2
-    assert f"{tmp_path / 'nowhere'}: No such file or directory" in result.stderr
+    assert f"{tmp_path / 'nowhere'}: no such directory" in result.stderr

@@ -10,6 +10,7 @@ import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -409,37 +410,47 @@ def test_member_before_identities_began(database: Path, tmp_path: Path) -> None:
 # Rights and neighbours
 
 
-def test_as_user_without_rights_and_programs(
-    branches_template: Path, disc: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """The whole chain as nobody, with no program to be found and an own working directory."""
+@pytest.fixture
+def nobody() -> pwd.struct_passwd:
+    """A user without rights, who can read this checkout."""
     if os.getuid() != 0:
         pytest.skip("only root can become another user; everything else here runs without rights")
-    nobody = pwd.getpwnam("nobody")
-    work = tmp_path_factory.mktemp("nobody")
-    image = work / "alt.iso"
-    shutil.copyfile(disc, image)
-    shutil.copytree(branches_template, work / "database", symlinks=True)
-    for path in (work, *work.rglob("*")):
-        os.chown(path, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
-    for parent in work.parents:
-        if parent.stat().st_uid == 0 and str(parent).startswith("/tmp/"):
-            parent.chmod(parent.stat().st_mode | 0o011)
-    arguments = ("--json", "-e", work / "database", *LOADER_OPTIONS, image)
-    result = subprocess.run(
-        command_line("iso_loader", *arguments),
-        env={**environment(work), "PATH": "", "TMPDIR": str(work)},
-        capture_output=True,
-        text=True,
-        cwd=work,
-        user=nobody.pw_uid,
-        group=nobody.pw_gid,
-        extra_groups=[],
-        check=False,
-        timeout=60,
-    )
-    assert result.returncode == 0, result.stderr
-    assert sorted(os.listdir(work)) == ["alt.iso", "database"]
+    user = pwd.getpwnam("nobody")
+    as_nobody = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    try:
+        command = command_line("iso_loader", "-V")
+        subprocess.run(command, capture_output=True, check=True, cwd="/", **as_nobody)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"the user nobody cannot run commands of this checkout: {error}")
+    return user
+
+
+def test_as_user_without_rights_and_programs(
+    branches_template: Path, disc: Path, nobody: pwd.struct_passwd
+) -> None:
+    """The whole chain as nobody, with no program to be found and an own working directory."""
+    # Not below pytest's directories, which are closed to others.
+    with TemporaryDirectory(prefix="altrepodb-tests-") as name:
+        work = Path(name)
+        shutil.copyfile(disc, work / "alt.iso")
+        shutil.copytree(branches_template, work / "database", symlinks=True)
+        for path in (work, *work.rglob("*")):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
+        arguments = ("--json", "-e", work / "database", *LOADER_OPTIONS, work / "alt.iso")
+        result = subprocess.run(
+            command_line("iso_loader", *arguments),
+            env={**environment(work), "PATH": "", "TMPDIR": str(work)},
+            capture_output=True,
+            text=True,
+            cwd=work,
+            user=nobody.pw_uid,
+            group=nobody.pw_gid,
+            extra_groups=[],
+            check=False,
+            timeout=60,
+        )
+        assert result.returncode == 0, result.stderr
+        assert sorted(os.listdir(work)) == ["alt.iso", "database"]
 
 
 def test_no_rights_on_the_database(disc: Path, tmp_path: Path) -> None:

@@ -40,6 +40,14 @@ MEMBER_TIME = 1_650_123_456
 IMAGE_DAY = "2022-08-18"
 URL = "https://example.org/images/alt.iso"
 
+COMPARED_TABLES = {
+    "PackageSetName": "MergeTree", "ImagePackageSetName": "MergeTree",
+    "PackageSet": "ReplacingMergeTree", "ImageTagStatus": "ReplacingMergeTree",
+    "Packages": "ReplacingMergeTree", "PackageHash": "ReplacingMergeTree",
+    "Files": "ReplacingMergeTree", "FileNames": "ReplacingMergeTree",
+    "StaticLastPackages": "MergeTree",
+}  # fmt: skip
+"""What the load of an image writes, but for the table that holds the time of the load."""
 LOADER_OPTIONS = (
     "--edition", "alt-workstation", "--version", "10.0.1", "--release", "release", "--platform",
     "", "--variant", "install", "--flavor", "", "--arch", "x86_64", "--branch", BRANCH, "--date",

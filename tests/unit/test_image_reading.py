@@ -17,6 +17,7 @@ from altrepodb.image.gost import GostDigest
 from altrepodb.image.limited import ByteCounter, ProcessLimits, limited_process
 from altrepodb.image.options import ImageOptions
 from altrepodb.image.package_set import utc_text
+from altrepodb.image.scratch import scratch_file
 from altrepodb.packages.batch import package_identity
 from altrepodb.rpm import tags
 from altrepodb.rpm.package_file import read_package
@@ -89,19 +90,21 @@ def test_no_gost_is_said_before_anything_is_read(
 
 
 def test_scratch_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a reader leaves there is gone; without a place for it, an image is read all the same."""
-    with reading.scratch_directory(tmp_path) as scratch:
-        assert scratch is not None
-        (scratch / "left").write_bytes(b"x")
-    assert os.listdir(tmp_path) == []
+    """It is made when it is needed, and what a reader leaves there is gone."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for place in (tmp_path, None):
+        with reading.scratch_directory(place) as scratch:
+            assert os.listdir(tmp_path) == []
+            with scratch_file([b"kept"], "image", scratch, 10) as source:
+                assert source.pread(4, 0) == b"kept"
+                (scratch / "left").write_bytes(b"x")
+            assert os.listdir(tmp_path) == [scratch.name]
+        assert os.listdir(tmp_path) == []
     with (
-        pytest.raises(ConfigurationError, match="nowhere: No such file or directory"),
+        pytest.raises(ConfigurationError, match="nowhere: no such directory"),
         reading.scratch_directory(tmp_path / "nowhere"),
     ):
         pass
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
-    with reading.scratch_directory(None) as scratch:
-        assert scratch is None
 
 
 # What is read

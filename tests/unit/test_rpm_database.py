@@ -116,7 +116,7 @@ def test_large_sqlite_is_read_from_a_copy(tmp_path: Path, monkeypatch: pytest.Mo
 def test_no_place_for_a_copy(tmp_path: Path) -> None:
     files = sources(sqlite_files(tmp_path, in_log=BLOBS[:1]))
     with pytest.raises(AltrepodbError, match="no place for a copy of it: No such"):
-        list(iter_header_blobs(files, "rpmdb.sqlite", tmp_path / "nowhere"))
+        list(iter_header_blobs(files, "rpmdb.sqlite", tmp_path / "nowhere" / "place"))
 
 
 def test_ndb() -> None:
