@@ -4,6 +4,8 @@
 # Debian builds for that interpreter only.
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 PYTEST_ARGS ?=
+# Files are the unit, so that those with one long test begin early; a process takes 1 GiB.
+PYTEST_PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 VENV := .venv
 BIN := $(VENV)/bin
 DESCRIPTION := setup.cfg setup.py pyproject.toml
@@ -70,7 +72,7 @@ demo: $(VENV)/base
 	@$(BIN)/python -m tests.support.demo build/demo
 
 test: debian-tests $(VENV)/tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PYTEST_PARALLEL) $(PYTEST_ARGS)
 
 lint: $(VENV)/tests
 	$(BIN)/ruff check
