@@ -91,7 +91,9 @@ def _run(arguments: argparse.Namespace, types: Mapping[str, ServiceType] | None)
     try:
         settings = source.read()
     except ConfigurationProblems as error:
-        # The last line of the run repeats them; on lines of their own they can be read.
+        if len(error.problems) == 1:
+            raise
+        # On lines of their own they can be read; the last line of the run counts them.
         for problem in error.problems:
             print(problem, file=sys.stderr)
         return DaemonSummary(0, error.exit_code, f"{len(error.problems)} problems found")

@@ -274,9 +274,12 @@ class _Service:
         self._deliveries.is_draining = True
         loop = asyncio.get_running_loop()
         loop.call_later(self._settings.drain_timeout, self._end, EXIT_ABANDONED)
-        drain = loop.create_task(self._consumer.drain())
-        drain.add_done_callback(lambda _: self._pump())
         self._report()
+        # With nothing at work there is nothing to wait for, least of all a broker that is silent.
+        self._pump()
+        if not self._status.done():
+            drain = loop.create_task(self._consumer.drain())
+            drain.add_done_callback(lambda _: self._pump())
 
     def _dump(self) -> None:
         state, detail = self._state()

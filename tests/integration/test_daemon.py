@@ -54,7 +54,7 @@ class TestDelivery:
             assert properties.content_type == "application/json"
             assert "x-delivery-count" not in (properties.headers or {})
             assert daemon.stop() == 0
-            wait_until(daemon.is_gone, "nobody left", 2)
+            wait_until(daemon.is_gone, "nobody left", 10)
 
     def test_an_event_keeps_properties_but_not_the_marks_of_the_broker(
         self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
@@ -338,7 +338,7 @@ class TestCrashes:
             (worker,) = daemon.processes("test_loader_worker")
             (service,) = set(daemon.processes("test_loader")) - {worker}
             os.kill(service, signal.SIGKILL)
-            wait_until(lambda: worker not in daemon.processes(), "worker gone", 2)
+            wait_until(lambda: worker not in daemon.processes(), "worker gone", 10)
             gate.touch()
             daemon.wait_until_empty()
             assert daemon.loads() == [1]
@@ -354,7 +354,7 @@ class TestCrashes:
             daemon.wait_for_line("start", 1)
             daemon.send(signal.SIGKILL)
             daemon.wait()
-            wait_until(daemon.is_gone, "nobody left", 2)
+            wait_until(daemon.is_gone, "nobody left", 10)
             gate.touch()
             daemon.start()
             daemon.wait_until_empty()
@@ -400,7 +400,7 @@ class TestStopping:
             daemon.wait_for_status("draining")
             gate.touch()
             assert daemon.wait() == 0
-            wait_until(daemon.is_gone, "nobody left", 2)
+            wait_until(daemon.is_gone, "nobody left", 10)
             assert daemon.loads() == [1]
             assert broker.count(daemon.queue) == 3
             daemon.start()
@@ -417,7 +417,7 @@ class TestStopping:
             daemon.wait_for_line("start", 1)
             daemon.send(signal.SIGTERM)
             assert daemon.wait(10) == 1
-            wait_until(daemon.is_gone, "nobody left", 2)
+            wait_until(daemon.is_gone, "nobody left", 10)
             gate.touch()
             daemon.start()
             daemon.wait_until_empty()
@@ -438,8 +438,8 @@ class TestStopping:
             daemon.send(number)
             daemon.wait_for_status("draining")
             daemon.send(number)
-            assert daemon.wait(3) == 1
-            wait_until(daemon.is_gone, "nobody left", 2)
+            assert daemon.wait(10) == 1
+            wait_until(daemon.is_gone, "nobody left", 10)
             wait_until(lambda: broker.count(daemon.queue) == 1, "given back")
 
     def test_what_systemd_is_told(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,18 @@ class TestBroker:
             daemon.wait_for_status("running")
             daemon.publish(body(1))
             daemon.wait_for_line("end", 1)
+
+    def test_a_frozen_broker_does_not_hold_up_a_stop(
+        self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
+    ) -> None:
+        with Daemon(tmp_path, broker, effects_database) as daemon:
+            daemon.start()
+            broker.freeze()
+            try:
+                daemon.send(signal.SIGTERM)
+                assert daemon.wait(20) == 0
+            finally:
+                broker.thaw()
 
     def test_what_ended_before_the_acknowledgement_is_adopted(
         self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings

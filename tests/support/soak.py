@@ -96,7 +96,7 @@ def _run(
         growth = _memory(daemon) / memory
         wait_until(lambda: _left(daemon, broker) == 0, "queues empty", _SETTLE_S)
         assert daemon.stop() == 0
-        wait_until(daemon.is_gone, "no process left", 5)
+        wait_until(daemon.is_gone, "no process left", 10)
         assert [broker.count(queue) for queue in _queues(daemon)] == [0, 0]
         loads = len(daemon.loads())
         assert "given up" not in daemon.text()
