@@ -17,9 +17,9 @@ EMBEDDED_WAIT_S = 30.0
 
 
 def open_database(
-    settings: DatabaseSettings, wait_s: float = EMBEDDED_WAIT_S
+    settings: DatabaseSettings, wait_s: float = EMBEDDED_WAIT_S, with_schema: bool = True
 ) -> AbstractContextManager[Database]:
-    """Open the database that the settings choose; an embedded one gets its schema.
+    """Open the database that the settings choose; an embedded one gets its schema, if wanted.
 
     Raises DatabaseUnavailableError, LockHeldError, DatabaseError or ConfigurationError.
     """
@@ -29,4 +29,4 @@ def open_database(
         return open_server(settings)
     from altrepodb.db.embedded import open_embedded
 
-    return open_embedded(settings.embedded, settings.dbname, wait_s)
+    return open_embedded(settings.embedded, settings.dbname, wait_s, with_schema)
