@@ -77,7 +77,7 @@ def _init(arguments: argparse.Namespace, settings: Settings) -> SchemaSummary:
 
     if settings.database.embedded is None:
         _create_database(settings)
-    with open_database(settings.database) as database:
+    with open_database(settings.database, with_schema=False) as database:
         return SchemaSummary(applied=migrate(database))
 
 
@@ -102,7 +102,7 @@ def _create_database(settings: Settings) -> None:
 def _status(arguments: argparse.Namespace, settings: Settings) -> SchemaSummary:
     from altrepodb.db.schema_difference import schema_differences
 
-    with open_database(settings.database) as database:
+    with open_database(settings.database, with_schema=False) as database:
         differences = [str(difference) for difference in schema_differences(database)]
     _print_lines(differences)
     if not differences:
@@ -117,7 +117,7 @@ def _status(arguments: argparse.Namespace, settings: Settings) -> SchemaSummary:
 def _migrate(arguments: argparse.Namespace, settings: Settings) -> SchemaSummary:
     from altrepodb.db.schema import migrate, pending_migrations
 
-    with open_database(settings.database) as database:
+    with open_database(settings.database, with_schema=False) as database:
         if not arguments.dry_run:
             return SchemaSummary(applied=migrate(database))
         pending = [migration.name for migration in pending_migrations(database)]

@@ -46,9 +46,9 @@ def kept_open() -> Iterator[Callable[[DatabaseSettings], Database | None]]:
 
 
 def open_database(
-    settings: DatabaseSettings, wait_s: float = EMBEDDED_WAIT_S
+    settings: DatabaseSettings, wait_s: float = EMBEDDED_WAIT_S, with_schema: bool = True
 ) -> AbstractContextManager[Database]:
-    """Open the database that the settings choose; an embedded one gets its schema.
+    """Open the database that the settings choose; an embedded one gets its schema, if wanted.
 
     Raises DatabaseUnavailableError, LockHeldError, DatabaseError or ConfigurationError.
     """
@@ -70,4 +70,4 @@ def _opened(settings: DatabaseSettings, wait_s: float) -> AbstractContextManager
         return open_server(settings)
     from altrepodb.db.embedded import open_embedded
 
-    return open_embedded(settings.embedded, settings.dbname, wait_s)
+    return open_embedded(settings.embedded, settings.dbname, wait_s, with_schema)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from altrepodb.config import DatabaseSettings
 from altrepodb.db.database import Columns, Parameters, Row
-from altrepodb.db.lock import DirectoryLock
+from altrepodb.db.lock import LOCK_FILE, DirectoryLock
 from altrepodb.db.native import iter_blocks, iter_encoded
 from altrepodb.db.parameters import parameter_text, quoted_identifier
 from altrepodb.db.schema import create_schema
 from altrepodb.errors import ConfigurationError, DatabaseError
+from altrepodb.logger import printable
 
 if TYPE_CHECKING:
     from chdb.session import Session
@@ -179,22 +180,36 @@ def open_embedded(
     """Open (and make, if need be) the embedded database in a directory.
 
     Waits up to ``wait_s`` seconds for another process to leave it, then raises LockHeldError.
-    Raises ConfigurationError when chdb is not installed or the directory cannot be made or used.
+    Raises ConfigurationError when chdb is not installed, the directory cannot be made or used, or
+    is full of something else.
     """
     quoted_identifier(name)
     if _ARGUMENTS_MARK in os.fspath(directory.resolve()):
         # The engine would go into another directory, by the side of our lock.
         raise ConfigurationError(f"{directory}: a path with a question mark cannot be used")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"{directory}: {error.strerror}") from error
+    _prepare(directory)
     with DirectoryLock(directory, wait_s):
         database = EmbeddedDatabase(_start_session(directory), name, directory, with_schema)
         try:
             yield database
         finally:
             database.close()
+
+
+def _prepare(directory: Path) -> None:
+    """Make the directory. Raises ConfigurationError when the engine would settle among the files
+    of somebody else, such as those of a ClickHouse server."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        others = sorted({*os.listdir(directory)} - {LOCK_FILE, "lost+found"})
+    except OSError as error:
+        raise ConfigurationError(f"{directory}: {error.strerror}") from error
+    # Looked for last: a process that starts at the same time makes the lock before anything else.
+    if others and not (directory / LOCK_FILE).exists():
+        raise ConfigurationError(
+            f"{directory}: no database of this program, but holds {printable(others[0])};"
+            " name an empty directory or a new one"
+        )
 
 
 @contextmanager
@@ -234,4 +249,5 @@ def _start_session(directory: Path) -> Any:
     try:
         return Session(f"{directory.resolve()}{_ARGUMENTS_MARK}config-file={_START_SETTINGS}")
     except RuntimeError as error:
-        raise _engine_error(error, str(directory)) from error
+        subject = f"{directory}: damaged, or no room for the engine to start"
+        raise _engine_error(error, subject) from error

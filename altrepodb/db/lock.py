@@ -11,9 +11,9 @@ from types import TracebackType
 
 from altrepodb.errors import ConfigurationError, LockHeldError
 
-__all__ = ["DirectoryLock", "FileLock"]
+__all__ = ["LOCK_FILE", "DirectoryLock", "FileLock"]
 
-_LOCK_FILE = "altrepodb.lock"
+LOCK_FILE = "altrepodb.lock"
 _POLL_S = 0.05
 
 
@@ -74,4 +74,4 @@ class DirectoryLock(FileLock):
     """Exclusive use of a directory."""
 
     def __init__(self, directory: Path, wait_s: float) -> None:
-        super().__init__(directory / _LOCK_FILE, wait_s, str(directory))
+        super().__init__(directory / LOCK_FILE, wait_s, str(directory))

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from altrepodb.db.embedded import open_embedded
 from altrepodb.db.lock import DirectoryLock
-from altrepodb.errors import ConfigurationError, LockHeldError
+from altrepodb.errors import ConfigurationError, DatabaseError, LockHeldError
 from tests.support.loading import ROOT, environment
 
 HOLDER = """
 import sys, time
 from pathlib import Path
+from altrepodb.db.embedded import open_embedded
 from altrepodb.db.lock import DirectoryLock
 with DirectoryLock(Path(sys.argv[1]), 0):
     print("held", flush=True)
@@ -128,3 +130,35 @@ def test_directory_that_cannot_be_used(tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(ConfigurationError, match=str(path)), DirectoryLock(path, 0):
             pass
+
+
+@pytest.mark.parametrize("name", ["letter.txt", "metadata", ".git"])
+def test_directory_of_somebody_else(name: str, tmp_path: Path) -> None:
+    """The engine would settle in it, among the files of a server for instance."""
+    (tmp_path / name).mkdir()
+    with (
+        pytest.raises(ConfigurationError, match=f"^{tmp_path}: no database of this .*{name}"),
+        open_embedded(tmp_path, "repodb"),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_fresh_file_system_may_be_used(tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    with open_embedded(tmp_path, "repodb", with_schema=False):
+        pass
+    with open_embedded(tmp_path, "repodb", with_schema=False) as again:
+        assert not again.is_new
+
+
+def test_damaged_database(tmp_path: Path) -> None:
+    with open_embedded(tmp_path, "repodb", with_schema=False) as database:
+        database.execute("CREATE TABLE numbers (number UInt8) ENGINE = Memory")
+    (definition,) = tmp_path.glob("store/*/*/numbers.sql")
+    definition.write_bytes(b"")
+    with (
+        pytest.raises(DatabaseError, match=f"^{tmp_path}: damaged, or no room"),
+        open_embedded(tmp_path, "repodb"),
+    ):
+        pass

@@ -488,6 +488,26 @@ def test_command_status_names_differences(
     assert lines == ["TaskLogs.tlog_ts: column missing", "last_cve: missing"]
 
 
+def test_command_looks_at_an_old_database_without_changing_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from altrepodb.db.embedded import open_embedded
+
+    with open_embedded(tmp_path, "repodb", 5, with_schema=False) as database:
+        apply_initial(database)
+        database.execute("DROP TABLE SchemaMigrations")
+        database.insert("Packages", {"pkg_hash": [1], "pkg_name": ["stored"]})
+    for words, code in ((["status"], 1), (["migrate", "--dry-run"], 0)):
+        capsys.readouterr()
+        assert run(tmp_path, *words) == code
+        assert capsys.readouterr().out
+    assert run(tmp_path, "migrate", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["applied"] == ALL_MIGRATIONS
+    assert run(tmp_path, "status") == 0
+    with open_embedded(tmp_path, "repodb", 5, with_schema=False) as database:
+        assert database.query("SELECT pkg_name, pkg_vcs FROM Packages") == [("stored", "")]
+
+
 def test_command_seed_migrate_and_grants(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

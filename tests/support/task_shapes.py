@@ -154,6 +154,7 @@ SHAPES: dict[str, Change] = {
         _put("gears/1000/userid", b"alice\n"),
     ),
     "24 swept": _put(f"{_LIBEXAMPLE}/status", b"swept\n"),
+    "24 cached": _put(f"{_LIBEXAMPLE}/status", b"cached\n"),
     "25 left from an earlier try": _put(f"{_LIBEXAMPLE}/status", b""),
     "26 no status": _remove(f"{_LIBEXAMPLE}/status"),
     "26 no status, no packages": _remove("build/200/i586/status"),

@@ -298,6 +298,7 @@ EXPECTED: dict[str, Facts] = {
     "22 nevr with more fields": {"subtask 200 subtask_srpm_evr": "1:3.2-alt1"},
     "23 odd names in gears": {"subtask 1000": True, "iteration 1000 x86_64": True},
     "24 swept": {},
+    "24 cached": {},
     "25 left from an earlier try": {f"{X86}titer_status": "failed", f"{X86}titer_pkgs_hash": [0]},
     "26 no status": {},
     "26 no status, no packages": {},
