@@ -53,17 +53,22 @@ def open_database(
     Raises DatabaseUnavailableError, LockHeldError, DatabaseError or ConfigurationError.
     """
     kept = _kept.get()
-    return _opened(settings, wait_s) if kept is None else _shared(kept, settings, wait_s)
+    opened = _opened(settings, wait_s, with_schema)
+    return opened if kept is None else _shared(kept, settings, opened)
 
 
 @contextmanager
-def _shared(kept: _Kept, settings: DatabaseSettings, wait_s: float) -> Iterator[Database]:
+def _shared(
+    kept: _Kept, settings: DatabaseSettings, opened: AbstractContextManager[Database]
+) -> Iterator[Database]:
     if settings not in kept.databases:
-        kept.databases[settings] = kept.stack.enter_context(_opened(settings, wait_s))
+        kept.databases[settings] = kept.stack.enter_context(opened)
     yield kept.databases[settings]
 
 
-def _opened(settings: DatabaseSettings, wait_s: float) -> AbstractContextManager[Database]:
+def _opened(
+    settings: DatabaseSettings, wait_s: float, with_schema: bool
+) -> AbstractContextManager[Database]:
     if settings.embedded is None:
         from altrepodb.db.server import open_server
 
