@@ -46,7 +46,7 @@ def kept_open() -> Iterator[Callable[[DatabaseSettings], Database | None]]:
 
 
 def open_database(
-    settings: DatabaseSettings, wait_s: float = EMBEDDED_WAIT_S, with_schema: bool = True
+    settings: DatabaseSettings, wait_s: float = EMBEDDED_WAIT_S, *, with_schema: bool = True
 ) -> AbstractContextManager[Database]:
     """Open the database that the settings choose; an embedded one gets its schema, if wanted.
 
