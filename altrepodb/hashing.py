@@ -30,6 +30,7 @@ __all__ = [
     "file_digests",
     "package_hash",
     "squashfs_hash",
+    "stream_digests",
     "text_hash",
 ]
 
@@ -139,18 +140,27 @@ def file_digests(path: str | os.PathLike[str], names: Collection[str]) -> FileDi
 
     Raises SourceError that names the file when it cannot be read or changes meanwhile.
     """
-    digester = Digester(names)
     try:
         with open(path, "rb", buffering=0, opener=_open_now) as stream:
-            state = os.fstat(stream.fileno())
-            if not stat.S_ISREG(state.st_mode):
-                raise SourceError(f"{os.fspath(path)}: not a regular file")
-            _digest_stream(stream, digester, state.st_size)
+            return stream_digests(stream, names, os.fspath(path))
     except OSError as error:
         raise SourceError(f"{os.fspath(path)}: cannot be read: {error.strerror}") from error
+
+
+def stream_digests(stream: io.FileIO, names: Collection[str], name: str) -> FileDigests:
+    """As ``file_digests``, of an open file from its beginning; ``name`` is for errors."""
+    digester = Digester(names)
+    state = os.fstat(stream.fileno())
+    if not stat.S_ISREG(state.st_mode):
+        raise SourceError(f"{name}: not a regular file")
+    try:
+        stream.seek(0)
+        _digest_stream(stream, digester, state.st_size)
+    except OSError as error:
+        raise SourceError(f"{name}: cannot be read: {error.strerror}") from error
     result = digester.digests()
     if result.size != state.st_size:
-        raise SourceError(f"{os.fspath(path)}: its size changed while it was read")
+        raise SourceError(f"{name}: its size changed while it was read")
     return result
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from altrepodb.errors import SourceError
-from altrepodb.hashing import file_digests
+from altrepodb.hashing import stream_digests
 from altrepodb.packages.batch import PackageBatch, PackageDigests, add_package
 from altrepodb.rpm.package_file import PackageFile, open_package, printable
 from altrepodb.rpm.payload import SpecFile, read_spec_file
@@ -45,7 +45,7 @@ def read_packages(work: tuple[Sequence[PackageSource], ReadOptions]) -> PackageB
         with open_package(source.path) as package:
             _check(batch, package, source, options)
             spec = _read_spec_file(batch, package) if package.is_source else None
-            add_package(batch, package, _digests(source, options), spec)
+            add_package(batch, package, _digests(package, source, options), spec)
     return batch
 
 
@@ -76,12 +76,16 @@ def _read_spec_file(batch: PackageBatch, package: PackageFile) -> SpecFile | Non
     return spec
 
 
-def _digests(source: PackageSource, options: ReadOptions) -> PackageDigests:
-    """The stated digests, completed with (or checked against) those of the file itself."""
+def _digests(package: PackageFile, source: PackageSource, options: ReadOptions) -> PackageDigests:
+    """The stated digests, completed with (or checked against) those of the file itself.
+
+    That is the file whose header was read, whatever stands under its name by now.
+    """
     stated = {"md5": source.md5, "sha256": source.sha256, "blake2b": source.blake2b}
     wanted = [name for name, digest in stated.items() if options.verify or digest is None]
     if wanted:
-        computed = file_digests(os.fsdecode(source.path), wanted)
+        with open(package.descriptor, "rb", buffering=0, closefd=False) as stream:
+            computed = stream_digests(stream, wanted, package.name)
         for name in wanted:
             digest = getattr(computed, name)
             if stated[name] not in (None, digest):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,10 @@ import pytest
 
 from altrepodb.db.database import Database
 from altrepodb.errors import SourceError
+from altrepodb.packages import read
 from altrepodb.packages.load import PackageOptions, load_package
+from altrepodb.rpm.package_file import PackageFile
+from altrepodb.rpm.payload import SpecFile, read_spec_file
 from tests.support import damage
 from tests.support.identity import package_hash
 from tests.support.loading import (
@@ -226,3 +230,23 @@ def test_command_refuses(kind: str, command_database: Path, files: Path, tmp_pat
 
 def test_command_without_a_file(tmp_path: Path) -> None:
     assert package_loader(tmp_path).exit_code == 2
+
+
+def test_file_replaced_while_it_is_read(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Header, spec file and digests are of one file, whatever takes its name meanwhile."""
+    path = tmp_path / SOURCE.file_name
+    original = compose(SOURCE).data
+    path.write_bytes(original)
+
+    def replace_first(package: PackageFile) -> SpecFile | None:
+        (tmp_path / "new").write_bytes(bytes(len(original)))
+        (tmp_path / "new").replace(path)
+        return read_spec_file(package)
+
+    monkeypatch.setattr(read, "read_spec_file", replace_first)
+    load(database, path)
+    assert path.read_bytes() != original
+    ((md5, sha256),) = database.query("SELECT pkgh_md5, pkgh_sha256 FROM PackageHash")
+    assert (md5, sha256) == (hashlib.md5(original).digest(), hashlib.sha256(original).digest())
