@@ -263,6 +263,8 @@ def _reason(error: BaseException) -> str:
     inner: Any = error
     while inner.args and isinstance(inner.args[0], BaseException):
         inner = inner.args[0]
+    if getattr(inner, "exceptions", None):
+        return _reason(inner.exceptions[-1])
     if isinstance(getattr(inner, "exception", None), BaseException):
         return _reason(inner.exception)
     if isinstance(inner, OSError) and inner.strerror:

@@ -330,6 +330,8 @@ class Consumer:
         if not self._logged or now - self._logged >= _LOGGED_AGAIN_S:
             self._logged = now
             self._logger.warning("%s", reason)
+        else:
+            self._logger.debug("%s", reason)
         if now - self._away_since >= after_s and not self._has_notified:
             self._has_notified = True
             payload = {"state": state.upper(), "reason": reason}

@@ -6,6 +6,7 @@ All of it belongs to the thread of the running event loop.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pika
@@ -20,6 +21,9 @@ from altrepodb.uploaderd import broker
 from altrepodb.uploaderd.settings import AmqpSettings
 
 __all__ = ["Channel", "Connection", "open_connection"]
+
+_ATTEMPT_FACTOR = 3
+"""Times ``connection_timeout``: for the name, for TCP, and for TLS and the handshake."""
 
 
 class Channel:
@@ -85,10 +89,17 @@ async def open_connection(settings: AmqpSettings, name: str) -> Connection:
         on_close_callback=lambda _, reason: _resolve(lost, reason),
         custom_ioloop=loop,
     )
-    await asyncio.wait({opened, failed}, return_when=asyncio.FIRST_COMPLETED)
+    waited_s = _ATTEMPT_FACTOR * settings.connection_timeout
+    await asyncio.wait({opened, failed}, timeout=waited_s, return_when=asyncio.FIRST_COMPLETED)
+    if opened.done():
+        return Connection(raw, lost)
     if failed.done():
         raise _cause(failed.result())
-    return Connection(raw, lost)
+    # An attempt that breaks off within the handshake may end without a word from pika.
+    opened.add_done_callback(lambda late: late.result().close())
+    with suppress(*broker.BROKER_ERRORS):
+        raw.close()
+    raise TimeoutError(f"no connection within {waited_s:g} s")
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -49,14 +49,16 @@ class TestBroker:
     ) -> None:
         gate = tmp_path / "gate"
         with Daemon(tmp_path, broker, effects_database) as daemon:
-            daemon.start()
+            daemon.start("-D")
             daemon.publish(body(1, wait_for=str(gate)))
             daemon.publish(body(2), persistent=False)
             daemon.wait_for_line("start", 1)
+            # A broker that is killed just after a queue was made may not find it again.
+            time.sleep(3)
             broker.kill()
             daemon.wait_for_status("connecting")
             broker.start()
-            daemon.wait_for_status("running")
+            daemon.wait_for_status("running", seconds=40)
             gate.touch()
             daemon.wait_until_empty()
             assert daemon.loads() == [1, 2]
