@@ -35,6 +35,8 @@ MAX_BLOCK_BYTES = 64 << 20
 
 
 class _Block(NamedTuple):
+    """``stored_size`` is without the padding that follows it in the file."""
+
     offset: int
     stored_size: int
     start: int
@@ -95,17 +97,46 @@ class XzSource:
 
 
 def _unpack(source: ByteSource, block: _Block) -> bytes:
-    """The content of a block, which must be as long as the index says."""
-    stored = block.stream_header + source.pread(block.stored_size, block.offset)
+    """The content of a block, which must be as long as the index says.
+
+    The block is made a stream of its own: a block alone could end before its check unnoticed.
+    """
+    stored = source.pread(_padded(block.stored_size), block.offset)
+    stream = b"".join((block.stream_header, stored, _index_and_footer(block)))
     decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_DICTIONARY_LIMIT_BYTES)
     try:
-        # One byte more is asked for, so that the block's check at its end is read too.
-        data = decompressor.decompress(stored, max_length=block.size + 1)
+        # One byte more is asked for, so that all is read that follows the content.
+        data = decompressor.decompress(stream, max_length=block.size + 1)
     except lzma.LZMAError as error:
         raise SourceError(f"{source.name}: damaged xz block at {block.offset}: {error}") from error
-    if len(data) != block.size:
-        raise SourceError(f"{source.name}: damaged xz block at {block.offset}: wrong size")
+    if len(data) != block.size or not decompressor.eof:
+        raise SourceError(f"{source.name}: damaged xz block at {block.offset}: its size")
     return data
+
+
+def _index_and_footer(block: _Block) -> bytes:
+    """What would follow the block if it were the only one of its stream."""
+    numbers = _number_bytes(block.stored_size) + _number_bytes(block.size)
+    index = b"\0\1" + numbers
+    index = index.ljust(_padded(len(index)), b"\0")
+    index += struct.pack("<I", zlib.crc32(index))
+    sizes_and_flags = struct.pack("<I", len(index) // 4 - 1) + block.stream_header[6:8]
+    checksum = struct.pack("<I", zlib.crc32(sizes_and_flags))
+    return index + checksum + sizes_and_flags + _FOOTER_MAGIC
+
+
+def _number_bytes(value: int) -> bytes:
+    groups = bytearray()
+    while value >= 0x80:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    groups.append(value)
+    return bytes(groups)
+
+
+def _padded(size: int) -> int:
+    """Blocks and indexes are filled up to a multiple of four bytes."""
+    return -(-size // _PADDING_BYTES) * _PADDING_BYTES
 
 
 def _read_blocks(source: ByteSource) -> list[_Block]:
@@ -153,7 +184,7 @@ def _stream_blocks(source: ByteSource, end: int) -> tuple[list[tuple[int, int, i
     if index_bytes > _MAX_INDEX_BYTES or index_start < _EDGE_BYTES:
         raise _damaged(source, f"an index of {index_bytes} bytes")
     sizes = _read_index(source, source.pread(index_bytes, index_start))
-    start = index_start - sum(-(-stored // 4) * 4 for stored, _ in sizes) - _EDGE_BYTES
+    start = index_start - sum(_padded(stored) for stored, _ in sizes) - _EDGE_BYTES
     if start < 0:
         raise _damaged(source, "blocks before its begin")
     header = source.pread(_EDGE_BYTES, start)
@@ -161,8 +192,8 @@ def _stream_blocks(source: ByteSource, end: int) -> tuple[list[tuple[int, int, i
         raise _damaged(source, "header and footer of a stream differ")
     blocks, offset = [], start + _EDGE_BYTES
     for stored, size in sizes:
-        blocks.append((offset, -(-stored // 4) * 4, size, header))
-        offset += blocks[-1][1]
+        blocks.append((offset, stored, size, header))
+        offset += _padded(stored)
     return blocks, start
 
 

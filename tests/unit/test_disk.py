@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import lzma
+import os
 import struct
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -814,7 +815,7 @@ def test_xz_block_of_another_size() -> None:
     stored = index[2]
     for size in (999, 1001, 1 << 39):
         source = XzSource(BytesSource(xz_with_index([stored, size]), "disk"))
-        with pytest.raises(SourceError, match="damaged xz block at 12: wrong size"):
+        with pytest.raises(SourceError, match="disk: damaged xz block at 12: "):
             source.pread(10, 0)
 
 
@@ -937,13 +938,17 @@ def test_any_damage_of_partition_tables(data: st.DataObject) -> None:
         assert "\n" not in str(error)
 
 
-XZ_SEED = b"".join(lzma.compress(bytes([byte]) * 5000, preset=0) for byte in b"abc")
+XZ_CONTENTS = [bytes([byte]) * 5000 for byte in b"abc"]
+XZ_SEED = b"".join(lzma.compress(content, preset=0) for content in XZ_CONTENTS)
 
 
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_any_damage_of_xz(data: st.DataObject) -> None:
-    """Checksums are everywhere: the right content, or an error."""
+    """Checksums are everywhere: the right content, or an error.
+
+    What is cut off where a stream ends cannot be missed: the rest is a whole file.
+    """
     damaged = bytearray(XZ_SEED)
     for _ in range(data.draw(st.integers(1, 3))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
@@ -954,7 +959,22 @@ def test_any_damage_of_xz(data: st.DataObject) -> None:
     except SourceError as error:
         assert "\n" not in str(error)
     else:
-        assert content in (b"a" * 5000 + b"b" * 5000 + b"c" * 5000, b"")
+        assert content in [b"".join(XZ_CONTENTS[:count]) for count in range(4)]
+        assert size < len(damaged) or len(content) == 15_000
+
+
+def test_xz_block_that_ends_before_its_check() -> None:
+    """Other content, and the end of the content made the begin of more, which never comes."""
+    content = os.urandom(1000)
+    damaged = bytearray(lzma.compress(content))
+    start = damaged.index(content)
+    end = start + len(content)
+    damaged[start] ^= 0xFF
+    # The mark of the end and the check become a compressed chunk of 21 bytes.
+    damaged[end : end + 9] = bytes((0xE0, 0, 0, 0, 20, 0x5D, 0, 0, 0))
+    source = XzSource(BytesSource(bytes(damaged), "disk"))
+    with pytest.raises(SourceError, match="disk: damaged xz block at 12"):
+        source.pread(1000, 0)
 
 
 def test_library_errors_keep_lack_of_memory() -> None:
