@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import resource
 import shutil
 import struct
 import subprocess
@@ -35,6 +34,7 @@ from tests.support.loading import (
     environment,
     open_database_in,
     run_command,
+    run_measured_command,
 )
 from tests.support.rpm_file import compose
 from tests.support.squashfs_images import STORED, make_squashfs, with_field, zeros_in
@@ -289,26 +289,17 @@ def test_damaged_disc(
     scratch.mkdir()
     before = sorted(os.listdir(tmp_path))
     arguments = ("--quiet", "--tmpdir", scratch, "-e", database, *LOADER_OPTIONS, path)
-    result, cpu_s, peak_bytes = measured(tmp_path, *arguments)
+    result, cost = run_measured_command("iso_loader", *arguments, home=tmp_path)
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
     assert line.startswith(f"iso_loader: error: {path}: ")
     assert words in line
-    assert cpu_s < HOSTILE_S
-    assert peak_bytes < HOSTILE_BYTES
+    assert cost.cpu_s < HOSTILE_S
+    assert cost.peak_bytes < HOSTILE_BYTES
     assert sorted(os.listdir(tmp_path)) == before
     assert os.listdir(scratch) == []
     with open_database_in(database) as opened:
         assert image_count(opened) == 0
-
-
-def measured(home: Path, *arguments: str | Path) -> tuple[CommandResult, float, int]:
-    """A run with its processor time in seconds and the peak memory of its largest process."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    result = iso_loader(home, *arguments)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return result, seconds, after.ru_maxrss * 1024
 
 
 # Discs that are odd, and fine

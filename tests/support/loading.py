@@ -25,6 +25,7 @@ from altrepodb.repository.load import (
     scan,
 )
 from altrepodb.workers import WorkerPool, worker_pool
+from tests.support.measuring import Cost, run_measured
 
 DATABASE_NAME = "repodb"
 DAY = "2022-08-18"
@@ -211,6 +212,19 @@ def run_command(
         timeout=_COMMAND_TIMEOUT_S,
         check=False,
     )
+    return _result_of(done)
+
+
+def run_measured_command(
+    name: str, *arguments: str | Path, home: Path
+) -> tuple[CommandResult, Cost]:
+    """Run a command to its end, and see what it costs."""
+    line = command_line(name, *arguments)
+    done, cost = run_measured(line, environment(home), _COMMAND_TIMEOUT_S)
+    return _result_of(done), cost
+
+
+def _result_of(done: subprocess.CompletedProcess[bytes]) -> CommandResult:
     return CommandResult(
         done.returncode, done.stdout.decode(), done.stderr.decode("utf-8", "replace")
     )
