@@ -67,8 +67,7 @@ def test_fault_at_every_statement(
 ) -> None:
     """No image without all of its parts, and the next load ends as if nothing had been.
 
-    The statements fail by turns before and after they had their effect. A replacement has many
-    and takes long, so every other one is taken.
+    The statements fail by turns before and after they had their effect.
     """
     directory = tmp_path / "database"
     shutil.copytree(branches_template, directory, symlinks=True)
@@ -76,7 +75,7 @@ def test_fault_at_every_statement(
     with open_database_in(directory) as database:
         image.load(database, force=False)
         expected = comparable(database)
-        for turn, number in enumerate(counter(1, 2 if force else 1)):
+        for turn, number in enumerate(counter(1)):
             if not force:
                 forget(database)
             fault = Fault(number, after=turn % 2 == 1)

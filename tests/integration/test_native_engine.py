@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,11 @@ ID = UUID("00112233-4455-6677-8899-aabbccddeeff")
 ENUM = "Enum8('file' = 0, 'it\\'s' = -5, 'last' = 127)"
 ALL_BYTES = bytes(range(256))
 ALL_TEXT = ALL_BYTES.decode("utf-8", "surrogateescape")
+SMALL_PARTS = 40
+FEW_PARTS = 8
+MERGE_TIMEOUT_S = 60.0
+POLL_S = 0.05
+ACTIVE_PARTS = "SELECT count() FROM system.parts WHERE active AND table = 'merged'"
 _numbers = itertools.count()
 
 
@@ -279,3 +285,15 @@ def test_directory_that_the_engine_would_take_for_another(tmp_path: Path) -> Non
     ):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_small_parts_do_not_pile_up(engine: Database) -> None:
+    """Every load makes some, and a deletion takes time for each that is there."""
+    engine.execute("CREATE TABLE merged (n UInt32) ENGINE = MergeTree ORDER BY n")
+    for number in range(SMALL_PARTS):
+        engine.insert("merged", {"n": [number]})
+    deadline = time.monotonic() + MERGE_TIMEOUT_S
+    while engine.query(ACTIVE_PARTS) > [(FEW_PARTS,)]:
+        assert time.monotonic() < deadline, "parts are not merged"
+        time.sleep(POLL_S)
+    assert engine.query("SELECT count(), max(n) FROM merged") == [(SMALL_PARTS, SMALL_PARTS - 1)]
