@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
 from itertools import count as counter
 from pathlib import Path
 from typing import cast
@@ -12,12 +11,7 @@ import pytest
 
 from altrepodb.db.database import Database
 from altrepodb.errors import AlreadyLoadedError, DatabaseError
-from altrepodb.image.digests import ImageDigests
-from altrepodb.image.load import load_image
-from altrepodb.image.options import ImageOptions
-from altrepodb.image.reading import ImageReading, start_reading
-from altrepodb.image.records import ImageContent
-from tests.support.alt_images import COMPARED_TABLES, compose_disc, image_options
+from tests.support.alt_images import COMPARED_TABLES, KnownImage, compose_disc, image_options
 from tests.support.loading import (
     FailingDatabase,
     Fault,
@@ -35,35 +29,14 @@ _IMAGES = "SELECT pkgset_uuid FROM ImagePackageSetName"
 _FORGOTTEN = ("ImagePackageSetName", "ImageStatus", "ImageTagStatus", "LoadIntents")
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
-    """An image that was read before."""
-
-    options: ImageOptions
-    known_content: ImageContent
-    known_digests: ImageDigests
-
-    def content(self) -> ImageContent:
-        return self.known_content
-
-    def digests(self) -> ImageDigests:
-        return self.known_digests
-
-    def load(self, database: Database, force: bool) -> None:
-        options = replace(self.options, force=force)
-        load_image(options, cast(ImageReading, self), database)
-
-
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Read:
-    options = image_options(compose_disc(tmp_path_factory.mktemp("disc")))
-    with start_reading(options) as reading:
-        return Read(options, reading.content(), reading.digests())
+def image(tmp_path_factory: pytest.TempPathFactory) -> KnownImage:
+    return KnownImage.read(image_options(compose_disc(tmp_path_factory.mktemp("disc"))))
 
 
 @pytest.mark.parametrize("force", [False, True], ids=["first", "replacement"])
 def test_fault_at_every_statement(
-    force: bool, branches_template: Path, image: Read, tmp_path: Path
+    force: bool, branches_template: Path, image: KnownImage, tmp_path: Path
 ) -> None:
     """No image without all of its parts, and the next load ends as if nothing had been.
 
@@ -89,7 +62,7 @@ def test_fault_at_every_statement(
     assert {"LoadIntents", "PackageSetName"} <= tables
 
 
-def fails_not(database: Database, image: Read, force: bool, fault: Fault) -> bool:
+def fails_not(database: Database, image: KnownImage, force: bool, fault: Fault) -> bool:
     """Load with a fault; whether it came too late to happen."""
     try:
         image.load(cast(Database, FailingDatabase.of(database, fault)), force)
@@ -106,7 +79,7 @@ def check_trees(database: Database, fault: Fault) -> None:
     assert images in ([], [(1, 3)], [(1, 3), (1, 3)]), fault
 
 
-def complete(database: Database, image: Read, force: bool) -> None:
+def complete(database: Database, image: KnownImage, force: bool) -> None:
     try:
         image.load(database, force)
     except AlreadyLoadedError:

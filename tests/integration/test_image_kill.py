@@ -18,9 +18,9 @@ from altrepodb.errors import AlreadyLoadedError
 from tests.support.alt_images import (
     COMPARED_TABLES,
     LOADER_OPTIONS,
+    KnownImage,
     compose_disc,
     image_options,
-    load,
 )
 from tests.support.loading import (
     command_line,
@@ -33,8 +33,10 @@ from tests.support.loading import (
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = 10
+ROUNDS = 8
 """Of a first load, and of one that replaces an image."""
+ROUNDS_PER_EARLY_KILL = 4
+"""One of so many is killed at any moment, the others in the last phase."""
 _POLL_S = 0.0005
 _TIMEOUT_S = 60.0
 _DEATH_S = 10.0
@@ -93,6 +95,11 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def known_image(image: Path) -> KnownImage:
+    return KnownImage.read(image_options(image))
+
+
+@pytest.fixture(scope="module")
 def journal(branches_template: Path) -> Path:
     """Where a database keeps the journal of loads, relative to its directory."""
     with open_database_in(branches_template) as database:
@@ -105,13 +112,13 @@ def journal(branches_template: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def loaded_template(
-    branches_template: Path, image: Path, tmp_path_factory: pytest.TempPathFactory
+    branches_template: Path, known_image: KnownImage, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A closed database that has the image already."""
     directory = tmp_path_factory.mktemp("loaded") / "database"
     shutil.copytree(branches_template, directory, symlinks=True)
     with open_database_in(directory) as database:
-        load(database, image_options(image))
+        known_image.load(database, force=False)
     return directory
 
 
@@ -132,9 +139,10 @@ def comparable_rows(database: Database) -> dict[str, list[str]]:
     return stored_rows(database, COMPARED_TABLES)
 
 
-def kill_at_some_moment(target: Target, image: Path, clean: CleanRun, rng: Random) -> str:
-    """Start a load and kill it, mostly in its last phase; tells when that was."""
-    in_commit = rng.random() < 0.7
+def kill_at_some_moment(
+    target: Target, image: Path, clean: CleanRun, rng: Random, in_commit: bool
+) -> str:
+    """Start a load and kill it, in its last phase or at any moment; tells when that was."""
     with target.start(image) as process:
         # The first part of a run does nothing but start an interpreter.
         moment = rng.uniform(0.2, 1.05) * clean.seconds
@@ -166,17 +174,20 @@ def test_killed_load(
     loaded_template: Path,
     journal: Path,
     image: Path,
+    known_image: KnownImage,
     tmp_path: Path,
 ) -> None:
     template = loaded_template if options else branches_template
     clean = run_cleanly(Target(template, tmp_path / "clean", journal, *options), image)
     for number in range(ROUNDS):
         target = Target(template, tmp_path / f"round{number}", journal, *options)
-        moment = kill_at_some_moment(target, image, clean, Random(f"{options}/{number}"))
+        in_commit = number % ROUNDS_PER_EARLY_KILL != 0
+        rng = Random(f"{options}/{number}")
+        moment = kill_at_some_moment(target, image, clean, rng, in_commit)
         with open_database_in(target.directory) as database:
             check_visible(database, moment)
             try:
-                load(database, image_options(image, force=bool(options)))
+                known_image.load(database, force=bool(options))
             except AlreadyLoadedError:
                 assert not options
             check_visible(database, moment)

@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from altrepodb.db.database import Database
 from altrepodb.hashing import package_hash
+from altrepodb.image.digests import ImageDigests
 from altrepodb.image.load import ImageSummary, load_image
 from altrepodb.image.options import ImageOptions
-from altrepodb.image.reading import start_reading
+from altrepodb.image.reading import ImageReading, start_reading
+from altrepodb.image.records import ImageContent
 from tests.support.iso_images import make_iso
 from tests.support.loading import open_loader
 from tests.support.placing import place_binary
@@ -228,3 +230,27 @@ def load(database: Database, options: ImageOptions) -> ImageSummary:
     """Load an image as the commands do."""
     with start_reading(options) as reading:
         return load_image(options, reading, database)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownImage:
+    """An image that was read before, to be loaded many times."""
+
+    options: ImageOptions
+    known_content: ImageContent
+    known_digests: ImageDigests
+
+    @classmethod
+    def read(cls, options: ImageOptions) -> KnownImage:
+        with start_reading(options) as reading:
+            return cls(options, reading.content(), reading.digests())
+
+    def content(self) -> ImageContent:
+        return self.known_content
+
+    def digests(self) -> ImageDigests:
+        return self.known_digests
+
+    def load(self, database: Database, force: bool) -> None:
+        options = replace(self.options, force=force)
+        load_image(options, cast(ImageReading, self), database)
