@@ -53,7 +53,7 @@ class TestBroker:
             daemon.publish(body(1, wait_for=str(gate)))
             daemon.publish(body(2), persistent=False)
             daemon.wait_for_line("start", 1)
-            broker.wait_until_kept(daemon.queue)
+            broker.wait_until_kept()
             broker.kill()
             daemon.wait_for_status("connecting")
             broker.start()
