@@ -74,7 +74,10 @@ def configured(
     the console; ``debug`` raises all loggers of the program to DEBUG; ``is_shared`` is for a file
     that several processes write and that somebody else rotates.
     """
-    root = logging.getLogger(ROOT)
+    root, broker_library = logging.getLogger(ROOT), logging.getLogger("pika")
+    library_level = broker_library.level
+    # What it says about each refused or lost connection, with tracebacks, we say in one line.
+    broker_library.setLevel(logging.CRITICAL)
     before = root.handlers[:], root.level, root.propagate
     # With no handler at all the logging package would write warnings to standard error.
     root.handlers, root.propagate = [logging.NullHandler()], False
@@ -88,6 +91,7 @@ def configured(
     finally:
         root.handlers, root.propagate = before[0], before[2]
         root.setLevel(before[1])
+        broker_library.setLevel(library_level)
 
 
 class _Formatter(logging.Formatter):

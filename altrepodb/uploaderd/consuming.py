@@ -66,6 +66,7 @@ class Consumer:
         self._logger = logging.getLogger(f"altrepodb.{settings.name}")
         self._channel: Channel | None = None
         self._channels = 0
+        self._asking: asyncio.Future[Any] | None = None
         self._unbound: list[Binding] = []
         self._complained: set[Binding] = set()
         self._is_draining = False
@@ -117,12 +118,19 @@ class Consumer:
         if channel is None or not channel.raw.is_open:
             return False
         number = self._channels
+
+        def on_answer(asking: asyncio.Future[Any]) -> None:
+            failed = asking.cancelled() or asking.exception() is not None
+            if not failed and number == self._channels:
+                answer()
+
         # The broker handles the methods of a channel in order, and this one changes nothing
         # for consumers that exist.
-        channel.raw.basic_qos(
-            prefetch_count=self._settings.prefetch_count,
-            callback=lambda _: answer() if number == self._channels else None,
+        prefetch_count = self._settings.prefetch_count
+        self._asking = asyncio.ensure_future(
+            channel.call("basic_qos", prefetch_count=prefetch_count)
         )
+        self._asking.add_done_callback(on_answer)
         return True
 
     async def drain(self) -> None:

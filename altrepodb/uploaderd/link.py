@@ -1,5 +1,8 @@
 """A connection to the broker that never blocks: pika's callbacks as things to wait for.
 
+Each wait has a limit. A broker may stay silent for ever while its heartbeats go on: RabbitMQ's
+channel stands still as long as the queue that it asks has no leader.
+
 All of it belongs to the thread of the running event loop.
 """
 
@@ -24,6 +27,8 @@ __all__ = ["Channel", "Connection", "open_connection"]
 
 _ATTEMPT_FACTOR = 3
 """Times ``connection_timeout``: for the name, for TCP, and for TLS and the handshake."""
+ANSWER_S = 60.0
+"""How long the broker may take for one answer, unless it has blocked the connection."""
 
 
 class Channel:
@@ -32,19 +37,20 @@ class Channel:
     ``closed`` is done when it is closed, with the reason as its result.
     """
 
-    def __init__(self, raw: pika.channel.Channel) -> None:
+    def __init__(self, raw: pika.channel.Channel, connection: Connection) -> None:
         self.raw = raw
+        self._connection = connection
         self.closed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         raw.add_on_close_callback(lambda _, reason: _resolve(self.closed, reason))
 
     async def call(self, method: str, **arguments: Any) -> Any:
         """Call a method of the broker and return its answer.
 
-        Raises what closed the channel instead.
+        Raises what closed the channel instead, or TimeoutError; then the connection is lost.
         """
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         getattr(self.raw, method)(callback=lambda frame: _resolve(answer, frame), **arguments)
-        return await _first(answer, self.closed)
+        return await self._connection.wait_for(method, answer, self.closed)
 
 
 class Connection:
@@ -53,6 +59,11 @@ class Connection:
     def __init__(self, raw: AsyncioConnection, lost: asyncio.Future[BaseException]) -> None:
         self.raw = raw
         self.lost = lost
+        self.is_blocked = False
+        """Whether the broker reads nothing now, since its memory or disk is short."""
+        self._is_dropped = False
+        raw.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
+        raw.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))
 
     @property
     def broker_version(self) -> tuple[int, ...]:
@@ -63,17 +74,48 @@ class Connection:
         return tuple(int(part) for part in str(text).split(".") if part.isdecimal())
 
     async def channel(self) -> Channel:
-        """Open a channel. Raises what ended the connection instead."""
+        """Open a channel. Raises what ended the connection instead, or TimeoutError."""
         opened: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.raw.channel(on_open_callback=lambda raw: _resolve(opened, raw))
-        return Channel(await _first(opened, self.lost))
+        return Channel(await self.wait_for("channel", opened, self.lost), self)
+
+    async def wait_for(
+        self, what: str, answer: asyncio.Future[Any], failure: asyncio.Future[BaseException]
+    ) -> Any:
+        """The answer, unless the failure comes first; then it is raised.
+
+        When neither comes in time the connection is dropped and TimeoutError raised. The time of
+        a connection that the broker has blocked is limited by ``blocked_timeout`` instead.
+        """
+        while not answer.done() and not failure.done():
+            done, _ = await asyncio.wait(
+                {answer, failure}, timeout=ANSWER_S, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done and not self.is_blocked:
+                await self.drop(error := TimeoutError(f"no answer to {what} in {ANSWER_S:g} s"))
+                raise error
+        if answer.done():
+            return answer.result()
+        raise failure.result()
+
+    async def drop(self, reason: Exception) -> None:
+        """End it without a word to the broker; ``lost`` is done with this reason then."""
+        if not self._is_dropped and not self.lost.done():
+            self._is_dropped = True
+            # As pika does when heartbeats stay away; its close() waits for every channel's end.
+            self.raw._terminate_stream(reason)  # type: ignore[attr-defined]
+            await asyncio.wait({self.lost})
 
     async def close(self, wait_s: float) -> None:
-        """End it; what the broker does not answer in time is left to the system."""
-        if self.raw.is_open:
+        """End it, without a word where the broker does not answer in time."""
+        if self.raw.is_open and not self._is_dropped:
             self.raw.close()
         if not self.lost.done():
             await asyncio.wait({self.lost}, timeout=wait_s)
+        await self.drop(TimeoutError(f"no answer to close in {wait_s:g} s"))
+
+    def _set_blocked(self, is_blocked: bool) -> None:
+        self.is_blocked = is_blocked
 
 
 async def open_connection(settings: AmqpSettings, name: str) -> Connection:
@@ -116,11 +158,3 @@ def _cause(error: BaseException) -> BaseException:
 def _resolve(future: asyncio.Future[Any], value: Any) -> None:
     if not future.done():
         future.set_result(value)
-
-
-async def _first(answer: asyncio.Future[Any], failure: asyncio.Future[BaseException]) -> Any:
-    """The answer, unless the failure comes first; then it is raised."""
-    await asyncio.wait({answer, failure}, return_when=asyncio.FIRST_COMPLETED)
-    if answer.done():
-        return answer.result()
-    raise failure.result()

@@ -65,8 +65,6 @@ def daemon_log(sink: LogSink) -> Iterator[None]:
     )
     with configured(settings, sink.file, is_shared=True):
         logging.getLogger(ROOT).setLevel(sink.level)
-        # What pika says about every lost connection is said by us in one line.
-        logging.getLogger("pika").setLevel(logging.CRITICAL)
         yield
 
 

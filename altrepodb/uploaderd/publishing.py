@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pika import BasicProperties, exceptions, spec
 
 from altrepodb.errors import AltrepodbError, ConfigurationError
+from altrepodb.uploaderd import link
 from altrepodb.uploaderd.actions import Publish
 from altrepodb.uploaderd.broker import BROKER_ERRORS, explain, reconnect_delays
 from altrepodb.uploaderd.link import Channel, Connection, open_connection
@@ -58,6 +59,8 @@ class EventPublisher:
         self._known_exchanges: set[str] = set()
         self._returned = ""
         self._last_tag = 0
+        self._heard = 0.0
+        """When the broker had last nothing to confirm, blocked us, or confirmed something."""
         self._has_confirmed = False
         self._has_work = asyncio.Event()
 
@@ -83,9 +86,7 @@ class EventPublisher:
                 connection.raw.add_on_connection_blocked_callback(
                     lambda *_: self._set_trouble("the broker takes no messages")
                 )
-                connection.raw.add_on_connection_unblocked_callback(
-                    lambda *_: self._set_trouble("")
-                )
+                connection.raw.add_on_connection_unblocked_callback(lambda *_: self._be_heard())
                 await self._serve(connection)
             except BROKER_ERRORS as error:
                 self._be_in_trouble(error)
@@ -106,14 +107,25 @@ class EventPublisher:
             self._has_work.clear()
             while self._waiting and self._may_send(self._waiting[0]):
                 await self._send(connection, channel, self._waiting.popleft())
-            work: asyncio.Future[Any] = asyncio.ensure_future(self._has_work.wait())
-            closed: asyncio.Future[Any] = channel.closed
-            try:
-                await asyncio.wait({work, closed}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                work.cancel()
-            if channel.closed.done():
-                raise channel.closed.result()
+            await self._wait_for_work(connection, channel)
+
+    async def _wait_for_work(self, connection: Connection, channel: Channel) -> None:
+        """Raises what closes the channel, or TimeoutError when confirmations do not come."""
+        loop = asyncio.get_running_loop()
+        work: asyncio.Future[Any] = asyncio.ensure_future(self._has_work.wait())
+        closed: asyncio.Future[Any] = channel.closed
+        limit_s = link.ANSWER_S if self._sent else None
+        try:
+            await asyncio.wait({work, closed}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            work.cancel()
+        if closed.done():
+            raise closed.result()
+        if not self._sent or connection.is_blocked:
+            self._heard = loop.time()
+        elif loop.time() - self._heard >= link.ANSWER_S:
+            await connection.drop(error := TimeoutError(f"no confirmation in {link.ANSWER_S:g} s"))
+            raise error
 
     def _may_send(self, publish: Publish) -> bool:
         """A message that may be returned travels alone, so that its return is known as its own."""
@@ -131,6 +143,8 @@ class EventPublisher:
             self._waiting.appendleft(publish)
             raise
         self._last_tag += 1
+        if not self._sent:
+            self._heard = asyncio.get_running_loop().time()
         self._sent[self._last_tag] = publish
         self._returned = ""
         channel.raw.basic_publish(
@@ -202,7 +216,7 @@ class EventPublisher:
                 self._set_trouble("the broker refuses messages")
             else:
                 self._has_confirmed = True
-                self._set_trouble("")
+                self._be_heard()
                 self._published(publish.number, self._returned if publish.is_mandatory else "")
         self._has_work.set()
 
@@ -216,6 +230,10 @@ class EventPublisher:
         self._sent.clear()
         if self._waiting:
             self._has_work.set()
+
+    def _be_heard(self) -> None:
+        self._heard = asyncio.get_running_loop().time()
+        self._set_trouble("")
 
     def _be_in_trouble(self, error: BaseException) -> None:
         is_ours = isinstance(error, AltrepodbError)

@@ -53,12 +53,11 @@ class TestBroker:
             daemon.publish(body(1, wait_for=str(gate)))
             daemon.publish(body(2), persistent=False)
             daemon.wait_for_line("start", 1)
-            # A broker that is killed just after a queue was made may not find it again.
-            time.sleep(3)
+            broker.wait_until_kept()
             broker.kill()
             daemon.wait_for_status("connecting")
             broker.start()
-            daemon.wait_for_status("running", seconds=40)
+            daemon.wait_for_status("running")
             gate.touch()
             daemon.wait_until_empty()
             assert daemon.loads() == [1, 2]

@@ -28,11 +28,16 @@ _WAIT_S = 40.0
 _ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = _WAIT_S) -> None:
-    """Return when the condition holds; fail when it does not in time."""
+def wait_until(
+    condition: Callable[[], object],
+    what: str,
+    seconds: float = _WAIT_S,
+    instead: Callable[[], str] = str,
+) -> None:
+    """Return when the condition holds; fail when it does not in time, with what is there then."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what} {instead()}"
         time.sleep(_POLL_S)
 
 
@@ -327,7 +332,7 @@ class Daemon:
             assert self._process is None or self._process.poll() is None, self.text()
             return expected in self.status()
 
-        wait_until(is_there, f"status {expected}, {self.status()}", seconds)
+        wait_until(is_there, f"status {expected}", seconds, instead=self.status)
 
 
 def _runs_in(process: Path, directory: Path) -> bool:

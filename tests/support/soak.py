@@ -150,6 +150,7 @@ def _faults(
             time.sleep(_PAUSE_S)
 
     def kill_broker() -> None:
+        broker.wait_until_kept()
         broker.kill()
         time.sleep(_PAUSE_S)
         broker.start()

@@ -74,6 +74,13 @@ class TestConsole:
             LOG.error("x")
         assert capsys.readouterr() == ("", "")
 
+    def test_the_broker_library_is_silent_meanwhile(self):
+        library = logging.getLogger("pika.adapters")
+        before = library.getEffectiveLevel()
+        with configured(LoggingSettings()):
+            assert not library.isEnabledFor(logging.ERROR)
+        assert library.getEffectiveLevel() == before
+
     def test_hostile_text_cannot_forge_a_line(self, capsys):
         with configured(LoggingSettings()):
             LOG.info("name %s", "x\n2026-01-01 00:00:00,000 all is well\x1b[2J")
