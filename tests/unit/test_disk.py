@@ -912,10 +912,14 @@ def test_streams_of_libraries_do_not_end_early() -> None:
         source.pread(5, 16)
 
 
-def test_scratch_directory_is_missing(tmp_path: Path) -> None:
+def test_scratch_directory_is_made_when_it_can_be(tmp_path: Path) -> None:
+    with scratch.scratch_file([b"x"], "disk", tmp_path / "scratch", 10) as source:
+        assert source.pread(1, 0) == b"x"
+        assert len(os.listdir(tmp_path / "scratch")) == 1
+    assert os.listdir(tmp_path / "scratch") == []
     with (
-        pytest.raises(AltrepodbError, match="nowhere: cannot be written: No such file"),
-        scratch.scratch_file([b"x"], "disk", tmp_path / "nowhere", 10),
+        pytest.raises(AltrepodbError, match="nowhere/scratch: cannot be written: No such file"),
+        scratch.scratch_file([b"x"], "disk", tmp_path / "nowhere" / "scratch", 10),
     ):
         pass
 
