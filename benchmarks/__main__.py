@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -40,6 +41,8 @@ def main() -> int:
     if unknown:
         parser.error(f"no such part: {', '.join(unknown)}")
     _WORK.mkdir(parents=True, exist_ok=True)
+    # What is installed has its modules compiled.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     figures: dict[str, float] = {}
     for name in chosen or _PARTS:
         figures |= _measure(name)
