@@ -218,7 +218,7 @@ class TestBroker:
             daemon.start()
             daemon.publish(body(1), body(2))
             daemon.wait_for_status("degraded (the broker refuses messages)")
-            assert daemon.left() == 1
+            wait_until(lambda: daemon.left() == 1, "the second is left")
             with broker.channel() as channel:
                 assert channel.basic_get(full, auto_ack=True)[2] == body(1)
                 daemon.wait_until_empty()

@@ -268,14 +268,7 @@ class Daemon:
 
     def left(self) -> int:
         """Messages in the queue, ready and unacknowledged."""
-        lines = self.broker.control(
-            "list_queues", "--silent", "name", "messages_ready", "messages_unacknowledged"
-        )
-        for line in lines.splitlines():
-            words = line.split("\t")
-            if words[0] == self.queue:
-                return int(words[1]) + int(words[2])
-        raise AssertionError(f"no queue {self.queue}")
+        return self.broker.held(self.queue)
 
     def wait_until_empty(self, seconds: float = _WAIT_S) -> None:
         """Wait until the broker has nothing left, not even unacknowledged."""

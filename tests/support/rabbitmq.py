@@ -33,6 +33,7 @@ _SERVER = _PROGRAMS / "rabbitmq-server"
 _START_S = 60.0
 _STOP_S = 20.0
 _KEPT_S = 60.0
+_LEADER_S = 60.0
 _POLL_S = 0.05
 _START_ATTEMPTS = 3
 _CONFIGURATION = """\
@@ -55,6 +56,23 @@ ssl_options.versions.2 = tlsv1.2
 # How often the broker looks for consumers that hold a message for too long, and how often it
 # counts what is in its queues, in milliseconds.
 _ADVANCED = "[{rabbit,[{channel_tick_interval,1000},{quorum_tick_interval,100}]}].\n"
+
+# What a queue holds, ready and unacknowledged. The counts that list_queues shows of a quorum queue
+# are those of its last tick, and none at all, which is shown as 0, before the first tick after a
+# start of the broker; so its leader is asked. -1 while there is none.
+_HELD = """\
+{ok, Queue} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"%s">>)),
+case amqqueue:get_type(Queue) of
+    rabbit_quorum_queue ->
+        Total = fun rabbit_fifo:query_messages_total/1,
+        case ra:consistent_query(amqqueue:get_pid(Queue), Total) of
+            {ok, Count, _} -> Count;
+            _ -> -1
+        end;
+    _ ->
+        proplists:get_value(messages, rabbit_amqqueue:info(Queue, [messages]))
+end.
+"""
 
 
 @dataclass(frozen=True)
@@ -116,6 +134,14 @@ class Broker:
         """The messages that are ready in a queue."""
         with self.channel() as channel:
             return int(channel.queue_declare(queue, passive=True).method.message_count)
+
+    def held(self, queue: str) -> int:
+        """The messages in a queue of vhost ``/``, ready and unacknowledged."""
+        deadline = time.monotonic() + _LEADER_S
+        while (count := int(self.control("eval", _HELD % queue))) < 0:
+            assert time.monotonic() < deadline, f"{queue}: no leader"
+            time.sleep(_POLL_S)
+        return count
 
     def wait_until_kept(self) -> None:
         """Return when all quorum queues of vhost ``/`` outlive a kill of the broker.

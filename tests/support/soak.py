@@ -207,9 +207,7 @@ def _queues(daemon: Daemon) -> list[str]:
 
 
 def _left(daemon: Daemon, broker: Broker) -> int:
-    words = ("list_queues", "--silent", "name", "messages")
-    lines = [line.split("\t") for line in broker.control(*words).splitlines()]
-    return sum(int(count) for name, count in lines if name in _queues(daemon))
+    return sum(broker.held(queue) for queue in _queues(daemon))
 
 
 def _memory(daemon: Daemon) -> float:
