@@ -26,6 +26,7 @@ from queue import Full, Queue
 from typing import Any, TypeVar
 
 from altrepodb.errors import AltrepodbError
+from altrepodb.memory import return_large_blocks
 
 __all__ = [
     "DEFAULT_WORKERS_LIMIT",
@@ -43,8 +44,6 @@ _ENGINE_MODULE = "chdb"
 _PR_SET_PDEATHSIG = 1
 _STOP_POLL_S = 0.1
 _LEAD_PER_WORKER = 3
-_M_MMAP_THRESHOLD = -3
-_LARGE_BLOCK_BYTES = 4 * 1024 * 1024
 _GARBAGE_THRESHOLD = 100_000
 """Parsing makes many objects and no cycles; looking for cycles would take a tenth of the time."""
 
@@ -115,6 +114,7 @@ class WorkerPool:
 
     def __init__(self, executor: ProcessPoolExecutor, workers: int) -> None:
         self._executor = executor
+        self.workers = workers
         self._lead = _LEAD_PER_WORKER * workers + 1
 
     def map(self, function: Callable[[Input], Output], inputs: Iterable[Input]) -> Iterator[Output]:
@@ -164,20 +164,10 @@ def _clear_error() -> Iterator[None]:
         raise AltrepodbError("a worker process died; was memory short?") from error
 
 
-def _return_large_blocks() -> None:
-    """Have the C library give large blocks back to the system when they are freed.
-
-    Results of workers come and go; left to itself glibc would soon keep them all on one heap,
-    which never shrinks while anything lives at its top. Another C library does as it likes.
-    """
-    with suppress(AttributeError):
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
-
-
 @contextmanager
 def worker_pool(workers: int) -> Iterator[WorkerPool]:
     """Start ``workers`` processes; they end with the block, or with this process."""
-    _return_large_blocks()
+    return_large_blocks()
     is_forked = can_fork()
     context = multiprocessing.get_context("fork" if is_forked else "forkserver")
     parent = os.getpid() if is_forked else 0

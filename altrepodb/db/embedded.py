@@ -43,8 +43,9 @@ _SETTINGS = {
 _START_SETTINGS = Path(__file__).with_name("embedded.xml")
 _ARGUMENTS_MARK = "?"
 _ALLOCATOR_VARIABLE = "JE_MALLOC_CONF"
-# The engine's allocator would keep what a statement freed for the next thread that wants as much.
-_ALLOCATOR_SETTINGS = "oversize_threshold:1048576,dirty_decay_ms:500"
+# The engine's allocator would keep what a statement freed for the next thread that wants as much,
+# in as many places as there are threads.
+_ALLOCATOR_SETTINGS = "oversize_threshold:1048576,dirty_decay_ms:100,narenas:2"
 _COLUMN_TYPES = """
 SELECT table, name, type FROM system.columns
 WHERE database = currentDatabase() AND default_kind NOT IN ('MATERIALIZED', 'ALIAS')

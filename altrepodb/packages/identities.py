@@ -14,27 +14,21 @@ __all__ = ["Identities", "find_identities"]
 _WANTED = "altrepodb_wanted_packages"
 _CHUNK_PACKAGES = 200_000
 
+_IS_WANTED = f"""(
+    pkgh_md5 IN (SELECT md5 FROM {_WANTED} WHERE by_md5 = 1)
+    OR pkgh_sha256 IN (SELECT sha256 FROM {_WANTED} WHERE by_md5 = 0)
+)"""
 # A digest row alone is not proof: tables with buffers in front lose rows when a server dies.
 _KNOWN = f"""
-SELECT digest, groupUniqArray(pkg_hash) FROM
-(
-    SELECT pkgh_md5 AS digest, pkgh_mmh AS pkg_hash FROM PackageHash_buffer
-    WHERE pkgh_md5 IN (SELECT md5 FROM {_WANTED} WHERE by_md5 = 1)
-    UNION ALL
-    SELECT toFixedString(substring(pkgh_sha256, 1, 16), 16) AS digest, pkgh_mmh AS pkg_hash
-    FROM PackageHash_buffer
-    WHERE pkgh_sha256 IN (SELECT sha256 FROM {_WANTED} WHERE by_md5 = 0)
-)
-WHERE pkg_hash IN
+SELECT DISTINCT pkgh_mmh, pkgh_md5, toFixedString(substring(pkgh_sha256, 1, 16), 16)
+FROM PackageHash_buffer
+WHERE {_IS_WANTED} AND pkgh_mmh IN
 (
     SELECT pkg_hash FROM Packages_buffer WHERE pkg_hash IN
     (
-        SELECT pkgh_mmh FROM PackageHash_buffer
-        WHERE pkgh_md5 IN (SELECT md5 FROM {_WANTED} WHERE by_md5 = 1)
-            OR pkgh_sha256 IN (SELECT sha256 FROM {_WANTED} WHERE by_md5 = 0)
+        SELECT pkgh_mmh FROM PackageHash_buffer WHERE {_IS_WANTED}
     )
 )
-GROUP BY digest
 """
 
 
@@ -46,27 +40,32 @@ def _key(source: PackageSource) -> bytes:
 class Identities:
     """Identities of package files by digest: what the database told, and what was read since."""
 
-    def __init__(self, known: dict[bytes, int]) -> None:
-        self._by_digest = known
+    def __init__(self, sources: Iterable[PackageSource]) -> None:
+        self._by_digest = dict.fromkeys(map(_key, sources), 0)
 
     def get(self, source: PackageSource) -> int:
         """The identity of a file, 0 when it is not known yet."""
-        return self._by_digest.get(_key(source), 0)
+        return self._by_digest[_key(source)]
 
     def unknown(self, sources: Iterable[PackageSource]) -> Iterator[PackageSource]:
         """Files that have to be read, each content once, in their order."""
         seen: set[bytes] = set()
         for source in sources:
             key = _key(source)
-            if key not in self._by_digest and key not in seen:
+            if not self._by_digest[key] and key not in seen:
                 seen.add(key)
                 yield source
+
+    def learn(self, identity: int, digests: Iterable[bytes]) -> None:
+        """Note the identity of a file with these digests, as far as one of ours has them."""
+        for digest in digests:
+            if digest in self._by_digest:
+                self._by_digest[digest] = identity
 
     def add(self, batch: PackageBatch) -> None:
         """Learn the identities of packages that were read."""
         for identity, md5, _, sha256, _ in batch.digests:
-            self._by_digest[md5] = identity
-            self._by_digest[sha256[:16]] = identity
+            self.learn(identity, (md5, sha256[:16]))
 
 
 def find_identities(database: Database, sources: Sequence[PackageSource]) -> Identities:
@@ -74,15 +73,14 @@ def find_identities(database: Database, sources: Sequence[PackageSource]) -> Ide
 
     A file that it knows under several identities counts as unknown: reading it tells which.
     """
-    known: dict[bytes, int] = {}
-    if database.is_new:
-        return Identities(known)
-    for start in range(0, len(sources), _CHUNK_PACKAGES):
-        known.update(_find(database, sources[start : start + _CHUNK_PACKAGES]))
-    return Identities(known)
+    identities = Identities(sources)
+    if not database.is_new:
+        for start in range(0, len(sources), _CHUNK_PACKAGES):
+            _find(database, sources[start : start + _CHUNK_PACKAGES], identities)
+    return identities
 
 
-def _find(database: Database, sources: Sequence[PackageSource]) -> Iterator[tuple[bytes, int]]:
+def _find(database: Database, sources: Sequence[PackageSource], identities: Identities) -> None:
     structure = {"by_md5": "UInt8", "md5": "FixedString(16)", "sha256": "FixedString(32)"}
     columns: dict[str, list[Any]] = {
         "by_md5": [int(source.md5 is not None) for source in sources],
@@ -92,6 +90,10 @@ def _find(database: Database, sources: Sequence[PackageSource]) -> Iterator[tupl
     with database.temporary_table(_WANTED, structure):
         database.insert(_WANTED, columns)
         rows = database.query(_KNOWN)
-    for digest, hashes in rows:
+    known: dict[bytes, set[int]] = {}
+    for pkg_hash, *digests in rows:
+        for digest in digests:
+            known.setdefault(digest, set()).add(pkg_hash)
+    for digest, hashes in known.items():
         if len(hashes) == 1:
-            yield digest, hashes[0]
+            identities.learn(hashes.pop(), (digest,))

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from altrepodb.db.database import Columns, Database
+from altrepodb.memory import return_free_memory
 from altrepodb.packages.batch import (
     DEPENDS_COLUMNS,
     DIGEST_COLUMNS,
@@ -24,7 +25,7 @@ from altrepodb.packages.batch import (
 __all__ = ["PackageWriter", "insert_files"]
 
 _BATCH_FILES = 100_000
-_BATCH_PACKAGES = 2_000
+_BATCH_PACKAGES = 700
 _BATCH_TEXTS = 50_000
 
 _JOINED_FILES = "altrepodb_joined_files"
@@ -80,16 +81,17 @@ ARRAY JOIN
     verifyflags AS verifyflag, devices AS device, sizes AS size
 """
 
-# Names of files hardly ever repeat within a batch, names of directories do.
+# Names of files hardly ever repeat within a batch, names of directories do. One insert makes one
+# part, so that there are fewer to merge.
 _INSERT_FILE_NAMES = f"""
 INSERT INTO FileNames (fn_name)
-SELECT arrayJoin(splitByChar('\\0', names)) FROM {_JOINED_FILES}
-"""
-
-_INSERT_DIRECTORY_NAMES = f"""
-INSERT INTO FileNames (fn_name)
-SELECT DISTINCT {_DIRECTORY}
-FROM (SELECT arrayJoin(splitByChar('\\0', names)) AS name FROM {_JOINED_FILES})
+SELECT name FROM
+(
+    SELECT arrayJoin(splitByChar('\\0', names)) AS name FROM {_JOINED_FILES}
+    UNION ALL
+    SELECT DISTINCT {_DIRECTORY} AS name
+    FROM (SELECT arrayJoin(splitByChar('\\0', names)) AS name FROM {_JOINED_FILES})
+)
 """
 
 
@@ -121,6 +123,7 @@ class PackageWriter:
     def flush(self) -> None:
         """Write all that was added; the rows are durable on return."""
         batch, self._pending = self._pending, PackageBatch()
+        return_free_memory()
         if self._second is None:
             self._insert_files(self._database, batch)
             self._insert_packages(batch)
@@ -157,9 +160,9 @@ def insert_files(database: Database, rows: Sequence[tuple[Any, ...]]) -> None:
     """Write the files of packages, a row per package in the order of ``FILE_COLUMNS``."""
     with database.temporary_table(_JOINED_FILES, _JOINED_FILES_STRUCTURE) as joined:
         database.insert(joined, _columns(FILE_COLUMNS, rows))
-        database.execute(_INSERT_FILE_NAMES)
-        database.execute(_INSERT_DIRECTORY_NAMES)
         database.execute(_INSERT_FILES)
+        # Last, so that merges which it sets off do not want memory at the same time as the files.
+        database.execute(_INSERT_FILE_NAMES)
 
 
 def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Sequence[Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from altrepodb.db.database import Database
@@ -24,7 +24,7 @@ from altrepodb.packages.package_sets import (
 from altrepodb.packages.read import PackageSource, ReadOptions, check_files, read_packages
 from altrepodb.progress import Progress
 from altrepodb.repository.members import RepositoryMembers, collect_members
-from altrepodb.repository.tree import ListContent, RepositoryTree, read_list, read_tree
+from altrepodb.repository.tree import ListContent, RepositoryTree, read_lists, read_tree
 from altrepodb.rpm.package_file import printable
 from altrepodb.workers import WorkerPool
 
@@ -32,7 +32,7 @@ __all__ = ["RepositoryOptions", "RepositoryScan", "RepositorySummary", "load_rep
 
 logger = logging.getLogger("altrepodb.repo")
 
-_PACKAGES_PER_TASK = 24
+_PACKAGES_PER_TASK = 12
 _AREPO_ARCH = "x86_64-i586"
 
 
@@ -74,19 +74,21 @@ class RepositorySummary:
 
 @dataclass(frozen=True, slots=True)
 class RepositoryScan:
-    """A repository whose lists are being read by workers."""
+    """A repository whose lists are being read by workers; they may come in any order."""
 
     tree: RepositoryTree
     lists: Iterator[ListContent]
 
 
 def scan(options: RepositoryOptions, pool: WorkerPool) -> RepositoryScan:
-    """Look at the tree and let the workers begin with its lists.
+    """Look at the tree and let the workers read its lists.
 
+    Each gets all that it has to read at once: while the engine starts, nobody could give it more.
     Raises SourceError when the tree is no sound repository.
     """
     tree = read_tree(options.path, options.accept_bad_checksums)
-    return RepositoryScan(tree, pool.map(read_list, tree.list_files))
+    shares = pool.map(read_lists, tree.list_shares(pool.workers))
+    return RepositoryScan(tree, chain.from_iterable(shares))
 
 
 def load_repository(
@@ -98,6 +100,7 @@ def load_repository(
     this name and day is there (unless forced), SourceError for broken input, DatabaseError.
     """
     summary = RepositorySummary(options.name, dry_run=options.dry_run)
+    date = None
     if not database.is_new:
         date = _set_date(database, options, summary)
         if _is_complete(database, options, date, summary):
@@ -112,8 +115,10 @@ def load_repository(
         return summary
     # The workers begin here: a new database gets its schema while they read.
     batches = pool.map(read_packages, _tasks(wanted, options))
-    date = _set_date(database, options, summary)
-    _write_packages(options, members, batches, identities, database, summary)
+    if date is None:
+        date = _set_date(database, options, summary)
+    if wanted:
+        _write_packages(options, members, batches, identities, database, summary)
     package_set = _package_set(options, scanned.tree, members, identities, date, summary)
     settle_interrupted_loads(database, options.name, date)
     replaced = find_repository_roots(database, options.name, date)

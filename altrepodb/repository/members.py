@@ -34,11 +34,12 @@ class RepositoryMembers:
 
 
 def collect_members(tree: RepositoryTree, lists: Iterable[ListContent]) -> RepositoryMembers:
-    """Bring the lists of a repository together.
+    """Bring the lists of a repository together, in whatever order they come.
 
     Raises SourceError when two lists disagree about a file.
     """
-    contents = list(lists)
+    places = {file.path: place for place, file in enumerate(tree.list_files)}
+    contents = sorted(lists, key=lambda content: places[content.file.path])
     digests = {
         content.file.arch: content.digests for content in contents if content.file.kind == "hash"
     }

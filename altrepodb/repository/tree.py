@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +31,7 @@ __all__ = [
     "ListFile",
     "RepositoryTree",
     "read_list",
+    "read_lists",
     "read_tree",
 ]
 
@@ -46,12 +47,13 @@ _MAX_TASK_INFO_BYTES = 1024 * 1024
 
 
 class ListFile(NamedTuple):
-    """A list to read: ``kind`` is source, binary or hash."""
+    """A list to read, of ``size`` bytes: ``kind`` is source, binary or hash."""
 
     path: Path
     kind: str
     arch: str
     component: str
+    size: int
 
 
 class ListContent(NamedTuple):
@@ -62,8 +64,13 @@ class ListContent(NamedTuple):
     digests: dict[bytes, bytes]
 
 
+def read_lists(files: Iterable[ListFile]) -> list[ListContent]:
+    """Read some lists (in a worker). Raises SourceError that names the one it is about."""
+    return [read_list(file) for file in files]
+
+
 def read_list(file: ListFile) -> ListContent:
-    """Read one list (in a worker). Raises SourceError that names it."""
+    """Read one list. Raises SourceError that names it."""
     if file.kind == "hash":
         return ListContent(file, [], read_hash_list(file.path))
     return ListContent(file, read_package_list(file.path), {})
@@ -99,6 +106,13 @@ class RepositoryTree:
     def source_directory(self) -> bytes:
         """Where the source packages lie."""
         return os.fsencode(self.root / "files" / "SRPMS")
+
+    def list_shares(self, count: int) -> list[list[ListFile]]:
+        """All lists in ``count`` shares that are about as much to read each."""
+        shares: list[list[ListFile]] = [[] for _ in range(count)]
+        for file in sorted(self.list_files, key=lambda file: file.size, reverse=True):
+            min(shares, key=lambda share: sum(other.size for other in share)).append(file)
+        return shares
 
     def binary_directory(self, arch: str, component: str) -> bytes:
         """Where the packages of a component lie, or links to them."""
@@ -201,26 +215,30 @@ def _read_architecture(root: Path, name: str) -> Architecture:
     return Architecture(name, read_release(base / "release") if _has_directory(base) else None)
 
 
+def _list_file(path: Path, kind: str, arch: str, component: str) -> ListFile:
+    return ListFile(path, kind, arch, component, path.stat().st_size)
+
+
 def _header_lists(root: Path, arch: Architecture) -> Iterator[ListFile]:
     """The header lists that an architecture must have."""
     base = root / arch.name / "base"
     source_list = base / _SOURCE_LIST
     if arch.release is not None and _has_file(source_list):
-        yield ListFile(source_list, "source", arch.name, "classic")
+        yield _list_file(source_list, "source", arch.name, "classic")
     elif arch.release is not None and f"base/{_SOURCE_LIST}" in arch.release.checksums:
         raise SourceError(f"{printable(source_list.as_posix())}: the list of sources is missing")
     for component in arch.components:
         path = base / f"pkglist.{component}.xz"
         if not _has_file(path):
             raise SourceError(f"{printable(path.as_posix())}: the list of a component is missing")
-        yield ListFile(path, "binary", arch.name, component)
+        yield _list_file(path, "binary", arch.name, component)
 
 
 def _hash_lists(root: Path, names: Sequence[str], warnings: list[str]) -> Iterator[ListFile]:
     for name in (SOURCE_HASH_LIST, *names):
         path = root / "files" / "list" / f"{name}.hash.xz"
         if _has_file(path):
-            yield ListFile(path, "hash", name, "")
+            yield _list_file(path, "hash", name, "")
         elif name == SOURCE_HASH_LIST:
             warnings.append(
                 f"{printable(os.fspath(path))}: missing, so sources that are in no list of an"

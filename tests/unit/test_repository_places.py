@@ -135,6 +135,25 @@ def test_unreadable_sources(open_root: Path) -> None:
         (open_root / "files/SRPMS").chmod(0o755)
 
 
+def test_lists_come_in_any_order(composed: Path) -> None:
+    tree = read_tree(composed)
+    lists = [read_list(file) for file in tree.list_files]
+    members = collect_members(tree, lists)
+    again = collect_members(tree, reversed(lists))
+    assert [*again.all()] == [*members.all()]
+    assert again == members
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 50])
+def test_lists_are_shared_out_evenly(composed: Path, count: int) -> None:
+    tree = read_tree(composed)
+    shares = tree.list_shares(count)
+    assert sorted(file for share in shares for file in share) == sorted(tree.list_files)
+    assert len(shares) == count
+    sizes = [sum(file.path.stat().st_size for file in share) for share in shares]
+    assert max(sizes) - min(sizes) <= max(file.size for file in tree.list_files)
+
+
 def test_lost_and_found_is_no_architecture(open_root: Path) -> None:
     (open_root / "lost+found").mkdir(mode=0)
     try:
