@@ -17,6 +17,9 @@ from altrepodb.errors import ConfigurationError
 from altrepodb.image.options import ImageOptions
 from altrepodb.repository.messages import RepositoryRequest
 from altrepodb.sources.acl import AclRecord
+from altrepodb.sources.beehive import DEFAULT_URL as BEEHIVE_URL
+from altrepodb.sources.repocop import DEFAULT_URL as REPOCOP_URL
+from altrepodb.sources.watch import DEFAULT_URL as WATCH_URL
 from altrepodb.task.approvals import Approval
 from altrepodb.task.messages import Decision, Deletion
 from altrepodb.uploaderd.service_type import Drop, Work
@@ -543,14 +546,16 @@ def test_defaults() -> None:
     )  # fmt: skip
     assert (REPOSITORIES.settings.threads_count, REPOSITORIES.settings.validate_date) == (4, False)
     beehive = Service("beehive_loader").settings.options
-    assert beehive.url == "https://git.altlinux.org/beehive"
     assert beehive.archs == ("i586", "x86_64")
     assert beehive.branches == ("Sisyphus", "p10", "p9")
     watch = Service("watch_loader").settings.options
-    assert watch.url == "https://watch.altlinux.org/pub/watch/watch-total.txt"
     assert watch.timeout_s == 30
     repocop = Service("repocop_loader").settings.options
-    assert repocop.url.endswith("/prometheus3/packages.altlinux-sisyphus.json.bz2")
+    # The loaders have their own.
+    assert (beehive.url, watch.url, repocop.url) == (None, None, None)
+    assert BEEHIVE_URL == "https://git.altlinux.org/beehive"
+    assert WATCH_URL == "https://watch.altlinux.org/pub/watch/watch-total.txt"
+    assert REPOCOP_URL.endswith("/prometheus3/packages.altlinux-sisyphus.json.bz2")
     counts = {name: kind.default_max_redeliver_count for name, kind in SERVICE_TYPES.items()}
     assert {name for name, count in counts.items() if count} == {"task_loader"}
     assert counts["task_loader"] == 2

@@ -27,13 +27,12 @@ def read_settings(values: Mapping[str, Any]) -> JobSettings[BeehiveOptions]:
     from altrepodb.sources.beehive import (
         DEFAULT_ARCHS,
         DEFAULT_BRANCHES,
-        DEFAULT_URL,
         BeehiveOptions,
     )
 
     keys = JsonObject(values)
     options = BeehiveOptions(
-        **shared_options(keys, "base_url", DEFAULT_URL),
+        **shared_options(keys, "base_url"),
         branches=keys.texts("branches", DEFAULT_BRANCHES),
         archs=keys.texts("archs", DEFAULT_ARCHS),
     )

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 from altrepodb.image.messages import load_requested, read_request
 from altrepodb.image.product import ImageKind
 from altrepodb.uploaderd.json_settings import JsonObject
-from altrepodb.uploaderd.service_type import Drop, Message, Work
+from altrepodb.uploaderd.service_type import Drop, Message, ServiceType, Work
 from altrepodb.uploaderd.services.routing import check_key, malformed_is_dropped
 
 if TYPE_CHECKING:
     from altrepodb.db.database import Database
     from altrepodb.image.load import ImageSummary
 
-__all__ = ["IMAGE_KEYS", "ImageLoaderSettings", "accept_image", "load_image", "read_image_settings"]
+__all__ = ["image_service"]
 
-IMAGE_KEYS = frozenset({"routing_key", "image_dir", "tmpdir", "threads_count", "allow_force"})
+_IMAGE_KEYS = frozenset({"routing_key", "image_dir", "tmpdir", "threads_count", "allow_force"})
 
 _NOWHERE = Path()
 _MOST_THREADS = 256
@@ -39,7 +39,7 @@ class ImageLoaderSettings:
     allow_force: bool
 
 
-def read_image_settings(values: Mapping[str, Any], routing_key: str) -> ImageLoaderSettings:
+def _read_settings(values: Mapping[str, Any], routing_key: str) -> ImageLoaderSettings:
     """The settings of a service; raises ConfigurationError."""
     keys = JsonObject(values)
     has_threads = keys.has("threads_count")
@@ -58,7 +58,7 @@ def read_image_settings(values: Mapping[str, Any], routing_key: str) -> ImageLoa
     return settings
 
 
-def accept_image(message: Message, settings: ImageLoaderSettings, kind: ImageKind) -> Work:
+def _accept(message: Message, settings: ImageLoaderSettings, kind: ImageKind) -> Work:
     """The load of one image. Raises Drop."""
     check_key(message, settings.routing_key)
     with malformed_is_dropped():
@@ -70,6 +70,18 @@ def accept_image(message: Message, settings: ImageLoaderSettings, kind: ImageKin
     return Work(" of ".join(image), options, exclusive=image)
 
 
-def load_image(work: Work, settings: ImageLoaderSettings, database: Database) -> ImageSummary:
+def _load(work: Work, settings: ImageLoaderSettings, database: Database) -> ImageSummary:
     """Load it; raises as the loader."""
     return load_requested(work.arguments, settings.image_dir, database)
+
+
+def image_service(name: str, routing_key: str, kind: ImageKind) -> ServiceType:
+    """The service of a loader of images of this kind."""
+
+    def read_settings(values: Mapping[str, Any]) -> ImageLoaderSettings:
+        return _read_settings(values, routing_key)
+
+    def accept(message: Message, settings: ImageLoaderSettings) -> Work:
+        return _accept(message, settings, kind)
+
+    return ServiceType(name, _IMAGE_KEYS, read_settings, accept, _load)

@@ -6,19 +6,27 @@ causes another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from altrepodb.uploaderd.json_settings import JsonObject
-from altrepodb.uploaderd.service_type import Message, Work
+from altrepodb.uploaderd.service_type import Message, ServiceType, Work
 from altrepodb.uploaderd.services.routing import check_key
 
 if TYPE_CHECKING:
-    from altrepodb.sources.run import SourceOptions
+    from altrepodb.db.database import Database
+    from altrepodb.sources.run import SourceOptions, SourceSummary
 
-__all__ = ["JOB_KEYS", "JobSettings", "accept_trigger", "finish_job", "shared_options"]
+__all__ = [
+    "JOB_KEYS",
+    "JobSettings",
+    "accept_trigger",
+    "file_service",
+    "finish_job",
+    "shared_options",
+]
 
 JOB_KEYS = frozenset({"routing_key", "timeout", "state_dir", "source_timezone"})
 """What every job can be told; the last two are as in the loaders' own configuration."""
@@ -39,10 +47,10 @@ class JobSettings(Generic[Options]):
     options: Options
 
 
-def shared_options(keys: JsonObject, url_key: str, default_url: str) -> Mapping[str, Any]:
-    """The values of SourceOptions by name."""
+def shared_options(keys: JsonObject, url_key: str = "url") -> Mapping[str, Any]:
+    """The values of SourceOptions by name; without a URL the loader takes its own."""
     return {
-        "url": keys.text(url_key, default_url, may_be_empty=False),
+        "url": keys.text(url_key, may_be_empty=False) or None,
         "timeout_s": keys.number("timeout", _DEFAULT_TIMEOUT_S, low=0.1, high=_LONGEST_TIMEOUT_S),
         "state_dir": keys.path("state_dir", _NOWHERE) if keys.has("state_dir") else None,
         "source_timezone": keys.text("source_timezone") or None,
@@ -61,3 +69,20 @@ def accept_trigger(message: Message, settings: JobSettings[Any]) -> Work:
     """One run of the job. Raises Drop for a message with another key."""
     check_key(message, settings.routing_key)
     return Work("whole job", exclusive="job", merged="job")
+
+
+def file_service(
+    name: str, routing_key: str, load_file: Callable[[SourceOptions, Database], SourceSummary]
+) -> ServiceType:
+    """The service of a source that is one file, of which only the ``url`` can be told."""
+
+    def read_settings(values: Mapping[str, Any]) -> JobSettings[SourceOptions]:
+        from altrepodb.sources.run import SourceOptions
+
+        keys = JsonObject(values)
+        return finish_job(keys, routing_key, SourceOptions(**shared_options(keys)))
+
+    def load(work: Work, settings: JobSettings[SourceOptions], database: Database) -> SourceSummary:
+        return load_file(settings.options, database)
+
+    return ServiceType(name, JOB_KEYS | {"url"}, read_settings, accept_trigger, load)

@@ -25,11 +25,11 @@ __all__ = ["SERVICE"]
 
 
 def read_settings(values: Mapping[str, Any]) -> JobSettings[SpdxOptions]:
-    from altrepodb.sources.spdx import DEFAULT_URL, GIT_TIMEOUT_S, SpdxOptions
+    from altrepodb.sources.spdx import GIT_TIMEOUT_S, SpdxOptions
 
     keys = JsonObject(values)
     options = SpdxOptions(
-        **shared_options(keys, "url", DEFAULT_URL),
+        **shared_options(keys),
         git_root=keys.path("git_root", Path()) if keys.has("git_root") else None,
         branch=keys.text("branch") or None,
         git_timeout_s=keys.number("git_timeout", GIT_TIMEOUT_S, low=1, high=86_400),

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from altrepodb.uploaderd.json_settings import JsonObject
-from altrepodb.uploaderd.service_type import ServiceType, Work
-from altrepodb.uploaderd.services.jobs import (
-    JOB_KEYS,
-    JobSettings,
-    accept_trigger,
-    finish_job,
-    shared_options,
-)
+from altrepodb.uploaderd.services.jobs import file_service
 
 if TYPE_CHECKING:
     from altrepodb.db.database import Database
@@ -22,25 +13,10 @@ if TYPE_CHECKING:
 __all__ = ["SERVICE"]
 
 
-def read_settings(values: Mapping[str, Any]) -> JobSettings[SourceOptions]:
-    from altrepodb.sources.run import SourceOptions
-    from altrepodb.sources.watch import DEFAULT_URL
-
-    keys = JsonObject(values)
-    options = SourceOptions(**shared_options(keys, "url", DEFAULT_URL))
-    return finish_job(keys, "watch.load", options)
-
-
-def load(work: Work, settings: JobSettings[SourceOptions], database: Database) -> SourceSummary:
+def load(options: SourceOptions, database: Database) -> SourceSummary:
     from altrepodb.sources.watch import load_watch
 
-    return load_watch(settings.options, database)
+    return load_watch(options, database)
 
 
-SERVICE = ServiceType(
-    name="watch_loader",
-    keys=JOB_KEYS | {"url"},
-    read_settings=read_settings,
-    accept=accept_trigger,
-    load=load,
-)
+SERVICE = file_service("watch_loader", "watch.load", load)
