@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from altrepodb.errors import ConfigurationError
+from altrepodb.regular_file import open_now
 
 __all__ = [
     "DatabaseSettings",
@@ -308,7 +309,7 @@ def settings_text(path: Path) -> str:
     Raises ConfigurationError.
     """
     try:
-        with open(path, "rb", opener=_open_now) as stream:
+        with open(path, "rb", opener=open_now) as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise ConfigurationError(f"{path}: not a regular file")
             content = stream.read(_MAX_FILE_BYTES + 1)
@@ -321,11 +322,6 @@ def settings_text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path}: not UTF-8 at byte {error.start}") from error
-
-
-def _open_now(path: str, flags: int) -> int:
-    """Not blocking, so that a named pipe is refused instead of waited for."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _syntax_error(error: configparser.Error) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import mmh3
 
 from altrepodb.errors import SourceError
+from altrepodb.regular_file import open_now
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -141,7 +142,7 @@ def file_digests(path: str | os.PathLike[str], names: Collection[str]) -> FileDi
     Raises SourceError that names the file when it cannot be read or changes meanwhile.
     """
     try:
-        with open(path, "rb", buffering=0, opener=_open_now) as stream:
+        with open(path, "rb", buffering=0, opener=open_now) as stream:
             return stream_digests(stream, names, os.fspath(path))
     except OSError as error:
         raise SourceError(f"{os.fspath(path)}: cannot be read: {error.strerror}") from error
@@ -162,11 +163,6 @@ def stream_digests(stream: io.FileIO, names: Collection[str], name: str) -> File
     if result.size != state.st_size:
         raise SourceError(f"{name}: its size changed while it was read")
     return result
-
-
-def _open_now(path: str, flags: int) -> int:
-    """Not blocking, so that a named pipe is refused instead of waited for."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _digest_stream(stream: io.RawIOBase, digester: Digester, size: int) -> None:

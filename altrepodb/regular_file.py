@@ -10,7 +10,12 @@ from typing import BinaryIO
 
 from altrepodb.errors import SourceError
 
-__all__ = ["open_regular_file", "read_regular_file"]
+__all__ = ["open_now", "open_regular_file", "read_regular_file"]
+
+
+def open_now(path: str, flags: int) -> int:
+    """An opener for ``open`` that does not wait for the other end of a named pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 @contextmanager
@@ -22,16 +27,12 @@ def open_regular_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """
     name = os.fsencode(path).decode("utf-8", "backslashreplace")
     try:
-        with open(path, "rb", opener=_open_now) as file:
+        with open(path, "rb", opener=open_now) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise SourceError(f"{name}: not a regular file")
             yield file
     except OSError as error:
         raise SourceError(f"{name}: {error.strerror}") from error
-
-
-def _open_now(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def read_regular_file(path: str | os.PathLike[str], largest_bytes: int) -> bytes:

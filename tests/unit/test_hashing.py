@@ -157,9 +157,9 @@ class TestFileDigests:
     def test_one_pass(self, tmp_path, monkeypatch):
         (tmp_path / "x").write_bytes(b"content")
         opened = []
-        real = hashing._open_now
+        real = hashing.open_now
         monkeypatch.setattr(
-            hashing, "_open_now", lambda *given: opened.append(given) or real(*given)
+            hashing, "open_now", lambda *given: opened.append(given) or real(*given)
         )
         file_digests(tmp_path / "x", ALL)
         assert len(opened) == 1
