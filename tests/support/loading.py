@@ -33,8 +33,8 @@ MIDNIGHT = 1_660_780_800
 
 ROOT = Path(__file__).parents[2]
 
-_WAIT_S = 10.0
-_COMMAND_TIMEOUT_S = 60
+_WAIT_S = 60.0
+_COMMAND_TIMEOUT_S = 300
 _TABLES = """
 SELECT name, engine FROM system.tables
 WHERE database = currentDatabase() AND engine LIKE '%MergeTree'
