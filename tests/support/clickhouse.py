@@ -148,12 +148,12 @@ def free_port() -> int:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        if _is_reserved(port):
+        if _reserve(port):
             return port
 
 
-def _is_reserved(port: int) -> bool:
-    """Reserve a port for the life of this process, among all that run tests on this machine.
+def _reserve(port: int) -> bool:
+    """Take a port for the life of this process, unless another that runs tests has it.
 
     A name in the abstract space stands for it: it leaves no file behind, and the port itself
     stays free for the server, also while that is stopped.
