@@ -530,17 +530,17 @@ def test_settings_of_the_file_and_the_zone_of_the_host(
 
 def test_second_run_and_signal(closed_database: Path, acl: AclSite, tmp_path: Path) -> None:
     """One of two runs ends with 75 at once; a signal leaves no rows and no lock."""
-    acl.site.add("/acl/list.packages.sisyphus", Answer(PACKAGES, delay_s=30))
+    acl.site.add("/acl/list.packages.sisyphus", Answer(PACKAGES, delay_s=600))
     arguments = ("-e", closed_database, "--state-dir", tmp_path / "state", acl.url)
     process = subprocess.Popen(
-        command_line("acl_loader", *arguments),
+        command_line("acl_loader", *arguments, "--timeout", "600"),
         env=environment(tmp_path),
         stderr=subprocess.PIPE,
     )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while "/acl/list.packages.sisyphus" not in acl.site.paths():
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline, "nothing is asked for"
             time.sleep(0.05)
         loud = run_command("acl_loader", *arguments, home=tmp_path)
         assert loud.exit_code == 75
@@ -550,7 +550,7 @@ def test_second_run_and_signal(closed_database: Path, acl: AclSite, tmp_path: Pa
         quiet = run_command("acl_loader", "--quiet", *arguments, home=tmp_path)
         assert (quiet.exit_code, quiet.stderr) == (75, "")
         os.kill(process.pid, signal.SIGTERM)
-        assert process.wait(30) == 128 + signal.SIGTERM
+        assert process.wait(60) == 128 + signal.SIGTERM
     finally:
         process.kill()
         process.communicate()

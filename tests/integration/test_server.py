@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,14 +30,15 @@ from tests.support.clickhouse import (
 )
 from tests.support.loading import (
     DAY,
+    ROOT,
     Loader,
     WrappedDatabase,
-    command_line,
     differences,
     environment,
     open_loader,
     run_command,
     stored_rows,
+    wait_for_line,
 )
 from tests.support.repository import ComposedRepository, RepositoryPlan, compose_repository
 
@@ -49,6 +51,21 @@ NAME = "sisy'phus\\"
 ZONE = "Asia/Tokyo"
 MOMENTS = [0, 1, 1_729_989_000, 1_729_992_600, 1_711_846_800, 4_294_967_295]
 """Among them both half past two of a night in which clocks were set back."""
+# The command, but where it is about to read packages it waits for the end of its standard input:
+# a test that is slow to kill the server must not find the load done.
+COMMAND_WITH_A_PAUSE = """
+import logging, sys
+from altrepodb.cli.repo_loader import main
+
+def handle_and_wait(logger, record, handle=logging.Logger.handle):
+    handle(logger, record)
+    if " to load" in record.getMessage():
+        print("paused", file=sys.stderr, flush=True)
+        sys.stdin.read()
+
+logging.Logger.handle = handle_and_wait
+sys.exit(main())
+"""
 BYTES = bytes(range(256))
 TEXTS = [
     "",
@@ -322,9 +339,9 @@ def test_interrupted_statement_leaves_a_usable_connection(
         raise Stop
 
     previous = signal.signal(signal.SIGALRM, handle)
-    signal.setitimer(signal.ITIMER_REAL, 0.3)
     try:
         with pytest.raises(Stop):
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
             database.query("SELECT sleep(3)")
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -379,17 +396,17 @@ def test_server_dies_while_the_command_reads(
     where = ("-s", "127.0.0.1", "-p", str(server.port), "-u", USER, "-d", "repodb")
     arguments = (*where, "-P", PASSWORD, "-A", DAY, "--json", NAME, odd.root)
     with subprocess.Popen(
-        command_line("repo_loader", *arguments),
-        env=environment(tmp_path),
+        [sys.executable, "-c", COMMAND_WITH_A_PAUSE, *map(str, arguments)],
+        env=environment(tmp_path, PYTHONPATH=str(ROOT)),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
         assert process.stderr is not None
-        while " to load" not in process.stderr.readline():
-            pass
+        wait_for_line(process.stderr, "paused")
         server.kill()
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     server.start()
     assert process.returncode == 75
     assert f"127.0.0.1:{server.port}: " in errors.splitlines()[-1]

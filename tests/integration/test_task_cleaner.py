@@ -93,7 +93,7 @@ def test_gone_task_gets_one_row(database: Database, place: Place) -> None:
     assert (summary.exit_code, summary.error, summary.report) == (0, None, None)
     assert database.query("SELECT * FROM TaskStates WHERE task_state = 'DELETED'") == [
         (
-            pytest.approx(before, abs=30), 1, "DELETED", "", [], 0, 0, 0, 0, MESSAGE, "", 0, [],
+            pytest.approx(before, abs=300), 1, "DELETED", "", [], 0, 0, 0, 0, MESSAGE, "", 0, [],
         )
     ]  # fmt: skip
     again = place.clean(database)
@@ -361,7 +361,7 @@ def run(schema_template: Path, tmp_path: Path, place: Place) -> Callable[..., Co
             cwd=tmp_path,
             env=environment(tmp_path),
             capture_output=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         output = done.stdout.decode(), done.stderr.decode("utf-8", "replace")

@@ -260,19 +260,20 @@ def test_command(place: Place, tmp_path: Path) -> None:
 
 
 def test_second_run_ends_at_once_and_a_signal_leaves_nothing(place: Place, tmp_path: Path) -> None:
-    place.serve(SAMPLE, delay_s=20)
+    place.serve(SAMPLE, delay_s=600)
     assert place.options.url is not None
     arguments = ["-e", tmp_path / "db", "--state-dir", tmp_path / "s", "--url", place.options.url]
-    command = command_line("watch_loader", *arguments)
+    command = command_line("watch_loader", *arguments, "--timeout", "600")
     running = subprocess.Popen(command, env=environment(tmp_path), stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 20
-        while not place.site.requests and time.monotonic() < deadline:
+        deadline = time.monotonic() + 120
+        while not place.site.requests:
+            assert time.monotonic() < deadline, "nothing is asked for"
             time.sleep(0.05)
         second = run_command("watch_loader", *arguments, "--quiet", home=tmp_path)
         assert (second.exit_code, second.stdout, second.stderr) == (75, "", "")
         running.send_signal(signal.SIGTERM)
-        assert running.wait(10) == 128 + signal.SIGTERM
+        assert running.wait(60) == 128 + signal.SIGTERM
     finally:
         running.kill()
         running.wait()

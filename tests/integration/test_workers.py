@@ -10,7 +10,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +26,7 @@ from altrepodb.workers import (
 )
 from tests.support.loading import ROOT, environment, living_processes
 
-_TIMEOUT_S = 20.0
+_TIMEOUT_S = 120.0
 _POLL_S = 0.01
 # A program that has the engine in memory or not, starts a pool, and then waits for its end.
 _PROGRAM = """
@@ -61,6 +63,16 @@ def touch(path: Path) -> Path:
     return path
 
 
+def touch_and_wait(paths: tuple[Path, Path] | None) -> None:
+    """Show that the work has begun, and wait until the gate is there; fail without paths."""
+    if paths is None:
+        raise SourceError("no paths")
+    begun, gate = paths
+    begun.touch()
+    while not gate.exists():
+        time.sleep(_POLL_S)
+
+
 def hold_on(seconds: float) -> None:
     """Either the death of this process, or a time that no test waits for."""
     if not seconds:
@@ -75,12 +87,6 @@ def kill_yourself(_: int) -> None:
 def sleep_and_tell(seconds: float) -> int:
     time.sleep(seconds)
     return os.getpid()
-
-
-def sleep_or_fail(seconds: float) -> None:
-    if not seconds:
-        raise SourceError("no time")
-    time.sleep(seconds)
 
 
 def has_engine(_: int) -> bool:
@@ -194,16 +200,24 @@ def test_first_error_stops(pool: WorkerPool) -> None:
     assert list(pool.map(slow_square, range(5))) == [0, 1, 4, 9, 16]
 
 
-def test_pending_work_is_dropped_after_an_error() -> None:
+# Of twelve that are given out after the first, the workers have four, and five more are on
+# their way to them, so that nobody could take these back.
+_DROPPING_WORKERS = 4
+_AT_MOST_BEGUN = 9
+
+
+def test_pending_work_is_dropped_after_an_error(tmp_path: Path) -> None:
     """What was given out ahead would keep the workers from what comes next."""
-    with worker_pool(1) as workers:
-        results = workers.map(sleep_or_fail, [0.0, *[0.5] * 20])
+    gate, begun = tmp_path / "gate", tmp_path / "begun"
+    begun.mkdir()
+    inputs = [None, *((begun / str(number), gate) for number in range(20))]
+    with worker_pool(_DROPPING_WORKERS) as workers:
+        results = workers.map(touch_and_wait, inputs)
         with pytest.raises(SourceError):
             next(results)
-        started = time.monotonic()
+        gate.touch()
         assert list(workers.map(slow_square, [1])) == [1]
-        # Two may have been on their way, eight were given out.
-        assert time.monotonic() - started < 3
+    assert len(list(begun.iterdir())) <= _AT_MOST_BEGUN
 
 
 def test_workers_know_nothing_of_the_engine() -> None:
@@ -231,26 +245,46 @@ def test_killed_worker(tmp_path: Path) -> None:
 def test_other_workers_end_when_one_dies() -> None:
     started = time.monotonic()
     with worker_pool(2) as workers, pytest.raises(AltrepodbError, match="a worker process died"):
-        list(workers.map(hold_on, [60.0, 0.0]))
-    assert time.monotonic() - started < 30
+        list(workers.map(hold_on, [600.0, 0.0]))
+    assert time.monotonic() - started < _TIMEOUT_S
 
 
 def test_workers_are_gone_after_the_block() -> None:
-    before = multiprocessing.active_children()
+    before = set(multiprocessing.active_children())
     with worker_pool(2) as workers:
         processes = set(workers.map(sleep_and_tell, [0.05] * 8))
         assert processes
     assert not [process for process in processes if Path(f"/proc/{process}/exe").exists()]
-    assert multiprocessing.active_children() == before
+    assert set(multiprocessing.active_children()) == before
 
 
-def test_pending_work_is_dropped_at_the_end(tmp_path: Path) -> None:
+def test_pending_work_is_dropped_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who leaves the block does not wait for what nobody wants any more."""
-    started = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), worker_pool(1) as workers:
-        workers.map(sleep_and_tell, [0.2] * 50)
+    gate = tmp_path / "gate"
+    submit = ProcessPoolExecutor.submit
+    futures: list[Future[Any]] = []
+
+    def noted(*arguments: Any) -> Future[Any]:
+        futures.append(submit(*arguments))
+        return futures[-1]
+
+    def open_gate() -> None:
+        """Let the workers go on only when the block has been left, or if that changes nothing."""
+        deadline = time.monotonic() + _TIMEOUT_S
+        while not any(future.cancelled() for future in futures) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        gate.touch()
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", noted)
+    with pytest.raises(KeyboardInterrupt), worker_pool(_DROPPING_WORKERS) as workers:
+        workers.map(touch_and_wait, [(tmp_path / str(number), gate) for number in range(50)])
+        opener = threading.Thread(target=open_gate)
+        opener.start()
         raise KeyboardInterrupt
-    assert time.monotonic() - started < 5
+    opener.join()
+    assert sum(not future.cancelled() for future in futures) <= 1 + _AT_MOST_BEGUN < len(futures)
 
 
 @pytest.mark.parametrize("with_engine", [False, True], ids=["fork", "engine loaded"])
@@ -259,7 +293,7 @@ def test_workers_die_with_their_parent(
     number: signal.Signals, with_engine: bool, tmp_path: Path
 ) -> None:
     program = tmp_path / "program.py"
-    program.write_text(_PROGRAM.format(with_engine=with_engine, seconds=_TIMEOUT_S))
+    program.write_text(_PROGRAM.format(with_engine=with_engine, seconds=2 * _TIMEOUT_S))
     with subprocess.Popen(
         [sys.executable, program],
         env=environment(tmp_path, PYTHONPATH=str(ROOT)),

@@ -123,10 +123,11 @@ _USERS = """
   </loader></users>
 </yandex>
 """
-_START_S = 30.0
+_START_S = 120.0
 _FIRST_PORT, _LAST_PORT = 12_000, 32_000
-_STOP_S = 30.0
+_STOP_S = 120.0
 _POLL_S = 0.05
+_reservations: list[socket.socket] = []
 
 
 def is_installed() -> bool:
@@ -135,7 +136,7 @@ def is_installed() -> bool:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now.
+    """A port of the loopback interface that nobody listens on, nor any other test will.
 
     Not one of those that the system gives to clients (ip_local_port_range, from 32768 on): a
     client of a server that was stopped could be given the server's own port.
@@ -147,7 +148,24 @@ def free_port() -> int:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+        if _reserve(port):
             return port
+
+
+def _reserve(port: int) -> bool:
+    """Take a port for the life of this process, unless another that runs tests has it.
+
+    A name in the abstract space stands for it: it leaves no file behind, and the port itself
+    stays free for the server, also while that is stopped.
+    """
+    reservation = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        reservation.bind(f"\0altrepodb-tests-port-{port}")
+    except OSError:
+        reservation.close()
+        return False
+    _reservations.append(reservation)
+    return True
 
 
 class ClickHouseServer:

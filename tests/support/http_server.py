@@ -18,7 +18,6 @@ import ssl
 import struct
 import sys
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -41,14 +40,14 @@ class Answer:
     """One answer. ``headers`` with the value None are not sent.
 
     ``last_modified`` and ``etag`` are sent, and a request that knows them is answered with 304.
-    ``delay_s`` passes before the answer begins. ``fault``:
+    ``delay_s`` passes before the answer begins, or what is left of the site's time. ``fault``:
 
         cut          the full length is announced, half the body sent
         cut_chunked  one chunk without the last one
         chunked      in chunks, completely
         reset        the connection is reset before the status line
         huge         zeros without end, without an announced length
-        drip         one byte every 50 ms
+        drip         one byte every 50 ms, while there is the site
         gzip         compressed when the client accepts it
     """
 
@@ -88,6 +87,7 @@ class HttpSite:
         self.requests: list[Request] = []
         self._scripts: dict[str, list[Answer]] = {}
         self._lock = threading.Lock()
+        self._end = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.site = self
         self._scheme = "http"
@@ -108,6 +108,7 @@ class HttpSite:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._end.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -130,6 +131,13 @@ class HttpSite:
         """The paths that were asked for, in order."""
         return [request.path for request in self.requests]
 
+    def pause(self, seconds: float) -> bool:
+        """Wait so long, but not beyond the end of the site; whether that has come.
+
+        So a test may ask for a delay that no machine is too slow for, and leaves no thread behind.
+        """
+        return self._end.wait(seconds)
+
     def answer(self, request: Request) -> Answer:
         """Record a request and take its answer off the script."""
         with self._lock:
@@ -143,6 +151,8 @@ class HttpSite:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    # With the usual five, a client that comes while we wait for the processor may wait a second.
+    request_queue_size = 128
     site: HttpSite
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -174,8 +184,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         request = Request(self.command, path, parts.query, dict(self.headers.items()), body)
         answer = self.server.site.answer(request)
-        time.sleep(answer.delay_s)
-        if answer.fault == "reset":
+        if answer.delay_s and self.server.site.pause(answer.delay_s):
+            self.close_connection = True
+        elif answer.fault == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.close_connection = True
             self.connection.close()
@@ -213,7 +224,8 @@ class _Handler(BaseHTTPRequestHandler):
             case "drip":
                 for number in range(len(body)):
                     self.wfile.write(body[number : number + 1])
-                    time.sleep(0.05)
+                    if self.server.site.pause(0.05):
+                        break
             case _:
                 self.wfile.write(body)
         if answer.fault in ("cut", "cut_chunked"):

@@ -24,8 +24,8 @@ from tests.support.loading import (
 __all__ = ["CleanRun", "Target", "kill_at_some_moment", "run_cleanly", "table_directory"]
 
 _POLL_S = 0.0005
-_TIMEOUT_S = 60.0
-_DEATH_S = 10.0
+_TIMEOUT_S = 300.0
+_DEATH_S = 60.0
 _DATA_PATH = """
 SELECT data_paths[1] FROM system.tables
 WHERE name = {table:String} AND database = currentDatabase()

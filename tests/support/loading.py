@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from uuid import UUID
 
 from altrepodb.db.database import Columns, Database, Parameters, Row
@@ -33,8 +33,8 @@ MIDNIGHT = 1_660_780_800
 
 ROOT = Path(__file__).parents[2]
 
-_WAIT_S = 10.0
-_COMMAND_TIMEOUT_S = 60
+_WAIT_S = 60.0
+_COMMAND_TIMEOUT_S = 300
 _TABLES = """
 SELECT name, engine FROM system.tables
 WHERE database = currentDatabase() AND engine LIKE '%MergeTree'
@@ -228,6 +228,16 @@ def _result_of(done: subprocess.CompletedProcess[bytes]) -> CommandResult:
     return CommandResult(
         done.returncode, done.stdout.decode(), done.stderr.decode("utf-8", "replace")
     )
+
+
+def wait_for_line(stream: IO[str], words: str) -> None:
+    """Read up to a line with these words."""
+    lines = []
+    for line in stream:
+        if words in line:
+            return
+        lines.append(line)
+    raise AssertionError(f"no {words!r} in {''.join(lines)!r}")
 
 
 def living_processes(group: int) -> list[int]:

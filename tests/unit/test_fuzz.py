@@ -37,7 +37,7 @@ def test_sound_inputs_are_read() -> None:
 
 @pytest.mark.slow
 def test_short_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--count", "20000", "--seed", "3", "--seconds", "120", "--jobs", "1"]
+    arguments = ["--count", "20000", "--seed", "3", "--seconds", "600", "--jobs", "1"]
     assert fuzz.main([*arguments, "--output", str(tmp_path)]) == 0
     summary = capsys.readouterr().out
     assert summary.startswith("20000 inputs in ")
@@ -47,7 +47,7 @@ def test_short_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.slow
 def test_two_processes_read_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    alone, together = (fuzz.fuzz(5, 2000, 60.0, jobs) for jobs in (1, 2))
+    alone, together = (fuzz.fuzz(5, 2000, 600.0, jobs) for jobs in (1, 2))
     assert together.read == alone.read
     assert together.refused == alone.refused
     assert together.inputs == 2000
@@ -67,8 +67,8 @@ def needs_memory(data: bytes) -> None:
 
 
 def is_slow(data: bytes) -> None:
-    ends = time.process_time() + 0.15
-    while time.process_time() < ends:
+    ends = time.thread_time() + 0.15
+    while time.thread_time() < ends:
         pass
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 import tracemalloc
 from contextlib import contextmanager
 
@@ -153,11 +154,13 @@ def test_who_fails_does_not_wait_for_the_digests(monkeypatch):
     class WaitingSource(CountingSource):
         def pread(self, count, offset):
             reached.set()
+            # All of it takes forty seconds: more than anybody needs to leave the block.
+            time.sleep(0.02)
             return super().pread(count, offset)
 
     source = WaitingSource(bytes(2000 << 16))
     with pytest.raises(ZeroDivisionError), background_digests(source, {}) as digests:
-        assert reached.wait(30)
+        assert reached.wait(120)
         _ = 1 / 0
     assert source.reads < 2000
     with pytest.raises(AltrepodbError, match="image: computing digests was broken off"):

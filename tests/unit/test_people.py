@@ -107,9 +107,9 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_time_is_bounded(text: str) -> None:
     """Searching with the pattern in one piece takes a second for some of these."""
-    started = time.process_time()
+    started = time.thread_time()
     split_packager(text.encode())
-    assert time.process_time() - started < 0.1
+    assert time.thread_time() - started < 0.4
 
 
 @settings(deadline=None, max_examples=500)

@@ -15,6 +15,7 @@ import pytest
 from altrepodb.errors import SourceError
 from altrepodb.rpm.package_file import PackageFile, open_package, printable
 from tests.support.damage import rpm_cuts
+from tests.support.descriptors import open_below
 from tests.support.rpm_file import ComposedRpm, compose, compose_rpm
 from tests.support.rpm_header import MAGIC, Entry, binary, int32, int64, string
 from tests.support.rpm_package import Dependency, RpmFile, RpmLayout, RpmPackage
@@ -377,11 +378,11 @@ def test_empty_file(tmp_path: Path) -> None:
 def test_descriptors_are_closed(tmp_path: Path) -> None:
     good = write(tmp_path / "good.rpm", compose_rpm(SAMPLE))
     bad = write(tmp_path / "bad.rpm", compose_rpm(SAMPLE)[:200])
-    before = len(os.listdir("/proc/self/fd"))
     with open_package(good) as package:
         opened: PackageFile = package
+        assert open_below(tmp_path) == [str(good)]
     refused(bad, "truncated")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_below(tmp_path) == []
     with pytest.raises(OSError):
         os.fstat(opened.descriptor)
 

@@ -318,7 +318,9 @@ def test_lz4_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
 def test_any_damage(tmp_path: Path, data: st.DataObject) -> None:

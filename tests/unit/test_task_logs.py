@@ -210,9 +210,10 @@ def test_endless_line_is_cut(kind: Kind, offset: int, tmp_path: Path) -> None:
     """Wherever it begins, the first piece is of 16 MiB."""
     head = b"\n".join([b"h" * 99] * (offset // 100)) + b"\n" if offset else b""
     data = head + b"x" * (18 * MIB) + b"\nend\n"
-    started = time.monotonic()
+    # Of the processor: a busy machine tells nothing of the program.
+    started = time.thread_time()
     rows = rows_of(tmp_path, kind, data)
-    assert time.monotonic() - started < SOON_S
+    assert time.thread_time() - started < SOON_S
     lengths = [len(row.message) for row in rows[-3:]]
     assert lengths == [16 * MIB, 2 * MIB, 3]
     assert rows[-1].line == offset // 100 + 3

@@ -191,7 +191,8 @@ def test_hash_without_separators() -> None:
 @given(contents=st.dictionaries(st.sampled_from(NAMES), LINES, max_size=7))
 def test_any_lines(contents: dict[str, list[str]]) -> None:
     """Anything is read soon, and nothing but warnings comes of it."""
-    started = time.monotonic()
+    # Of the processor: a busy machine tells nothing of the program.
+    started = time.thread_time()
     with TemporaryDirectory() as directory:
         root = Path(directory)
         (root / "plan").mkdir()
@@ -199,7 +200,7 @@ def test_any_lines(contents: dict[str, list[str]]) -> None:
             content = "".join(parts).encode("utf-8", "surrogateescape")
             (root / "plan" / name).write_bytes(content)
         found = read_plan(root, warnings := [])
-    assert time.monotonic() - started < 2
+    assert time.thread_time() - started < 2
     assert all(0 <= package.subtask < 2**32 for package in found.packages)
     assert all(len(digest.sha256) == 32 for digest in found.digests)
     assert all("\n" not in warning for warning in warnings)
