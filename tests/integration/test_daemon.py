@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from altrepodb.config import DatabaseSettings
 from altrepodb.db import open_database
 from tests.support.clickhouse import free_port
-from tests.support.daemon import Daemon, body, wait_until
+from tests.support.daemon import Daemon, body, freeze, wait_until
 from tests.support.daemon_services import EFFECTS_TABLE
 from tests.support.rabbitmq import Broker
 
@@ -54,7 +54,7 @@ class TestDelivery:
             assert properties.content_type == "application/json"
             assert "x-delivery-count" not in (properties.headers or {})
             assert daemon.stop() == 0
-            wait_until(daemon.is_gone, "nobody left", 10)
+            wait_until(daemon.is_gone, "nobody left")
 
     def test_an_event_keeps_properties_but_not_the_marks_of_the_broker(
         self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
@@ -98,6 +98,8 @@ class TestDelivery:
                 daemon.wait_until_empty()
                 daemon.wait_for_line("end", 2)
                 assert daemon.processes() == before
+                # All, before a stop has them merged and sent in a hurry: two are equal.
+                told(len(hostile))
                 assert daemon.stop() == 0
                 found = notices(told())
             assert daemon.loads() == [2]
@@ -113,6 +115,7 @@ class TestDelivery:
     def test_failures_are_retried_with_delays_then_given_up(
         self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings, kind: str
     ) -> None:
+        gate = tmp_path / "gate"
         with Daemon(
             tmp_path,
             broker,
@@ -125,16 +128,22 @@ class TestDelivery:
         ) as daemon:
             daemon.start()
             with daemon.listening(daemon.notices) as told:
-                started = time.monotonic()
+                # Both are there when the first of them is tried.
+                daemon.publish(body(9, wait_for=str(gate)))
                 daemon.publish(body(1, **{"raise": "failed"}), body(2))
+                wait_until(lambda: broker.count(daemon.queue) == 0, "all received")
+                gate.touch()
                 daemon.wait_for_line("start", 1, times=3)
-                assert time.monotonic() - started >= 0.9
                 daemon.wait_until_empty()
+                told(1)
                 assert daemon.stop() == 0
                 assert notices(told()) == [("service_worker_error.critical", "load 1 raises")]
-            assert len(daemon.lines("start", 1)) == 3
-            # It did not wait for the other one.
-            assert daemon.lines()[1].startswith("start 2 ")
+            times = [float(line.split()[3]) for line in daemon.lines("start", 1)]
+            assert len(times) == 3
+            assert all(later - sooner >= 0.45 for sooner, later in pairwise(times))
+            # The other one did not wait for it.
+            order = [line.split()[1] for line in daemon.lines("start")]
+            assert order == ["9", "1", "2", "1", "1"]
             assert "given up: load 1 raises; body: {" in daemon.text()
 
     @pytest.mark.parametrize("kind", ["failed", "defect"])
@@ -168,7 +177,7 @@ class TestDelivery:
             assert properties.headers["x-altrepo-reason"] == "load 2 raises"
             assert properties.headers["x-altrepo-attempt"] == 2
             assert properties.headers["x-altrepo-queue"] == daemon.queue
-            assert abs(properties.headers["x-altrepo-time"] - time.time()) < 60
+            assert abs(properties.headers["x-altrepo-time"] - time.time()) < 600
             # An exchange that nothing is bound to loses nothing silently either.
             daemon.publish(body(3, **{"raise": "failed"}))
             daemon.wait_for_text("given up: load 3 raises; body: {")
@@ -222,8 +231,7 @@ class TestDelivery:
                 daemon.start()
                 daemon.publish(body(1, **{"raise": "failed"}))
                 daemon.wait_until_empty()
-                wait_until(lambda: broker.count(f"{exchange}-listener") == 1, "dead letter")
-                ((_, properties, _),) = letters()
+                ((_, properties, _),) = letters(1)
                 broker.control("clear_policy", daemon.name)
                 with broker.channel() as channel:
                     channel.exchange_delete(exchange)
@@ -286,7 +294,7 @@ class TestDelivery:
             daemon.wait_until_empty()
             assert sorted(daemon.loads()) == [201, 202, 203, 204]
             # Between loads others may have it.
-            with open_database(embedded, 5.0) as opened:
+            with open_database(embedded, 60.0) as opened:
                 assert opened.query("SELECT count() FROM Effects") == [(4,)]
 
 
@@ -321,6 +329,8 @@ class TestCrashes:
             with daemon.listening(daemon.notices) as told:
                 daemon.publish(body(1, kill=True), *(body(n) for n in range(2, 8)))
                 daemon.wait_until_empty()
+                # Three deaths, and that it is given up.
+                told(4)
                 assert daemon.stop() == 0
                 keys = [key for key, _ in notices(told())]
             assert sorted(daemon.loads()) == list(range(2, 8))
@@ -338,7 +348,7 @@ class TestCrashes:
             (worker,) = daemon.processes("test_loader_worker")
             (service,) = set(daemon.processes("test_loader")) - {worker}
             os.kill(service, signal.SIGKILL)
-            wait_until(lambda: worker not in daemon.processes(), "worker gone", 10)
+            wait_until(lambda: worker not in daemon.processes(), "worker gone")
             gate.touch()
             daemon.wait_until_empty()
             assert daemon.loads() == [1]
@@ -354,7 +364,7 @@ class TestCrashes:
             daemon.wait_for_line("start", 1)
             daemon.send(signal.SIGKILL)
             daemon.wait()
-            wait_until(daemon.is_gone, "nobody left", 10)
+            wait_until(daemon.is_gone, "nobody left")
             gate.touch()
             daemon.start()
             daemon.wait_until_empty()
@@ -363,7 +373,8 @@ class TestCrashes:
     def test_a_silent_service_is_killed_and_started_again(
         self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
     ) -> None:
-        with Daemon(tmp_path, broker, effects_database, config={"service_timeout": 3}) as daemon:
+        # A service that is alive says so every two seconds, but not while it starts.
+        with Daemon(tmp_path, broker, effects_database, config={"service_timeout": 10}) as daemon:
             daemon.start()
             workers = set(daemon.processes("test_loader_worker"))
             (service,) = set(daemon.processes("test_loader")) - workers
@@ -371,17 +382,18 @@ class TestCrashes:
             daemon.wait_for_text("test_loader: not heard for")
             daemon.publish(body(1))
             daemon.wait_for_line("end", 1)
-            assert not workers & set(daemon.processes())
+            wait_until(lambda: not workers & set(daemon.processes()), "its workers are gone")
 
     def test_a_load_that_takes_too_long_is_ended_and_counts_as_failed(
         self, tmp_path: Path, broker: Broker, effects_database: DatabaseSettings
     ) -> None:
-        with Daemon(tmp_path, broker, effects_database, load_timeout=1) as daemon:
+        # It is the limit of the other load too, whose worker has just been started.
+        with Daemon(tmp_path, broker, effects_database, load_timeout=10) as daemon:
             daemon.start()
-            daemon.publish(body(1, sleep=60), body(2))
+            daemon.publish(body(1, sleep=3600), body(2))
             daemon.wait_for_line("end", 2)
             daemon.wait_until_empty()
-            assert "given up: took longer than 1 s" in daemon.text()
+            assert "given up: took longer than 10 s" in daemon.text()
 
 
 class TestStopping:
@@ -400,9 +412,9 @@ class TestStopping:
             daemon.wait_for_status("draining")
             gate.touch()
             assert daemon.wait() == 0
-            wait_until(daemon.is_gone, "nobody left", 10)
+            wait_until(daemon.is_gone, "nobody left")
             assert daemon.loads() == [1]
-            assert broker.count(daemon.queue) == 3
+            wait_until(lambda: broker.count(daemon.queue) == 3, "the rest is given back")
             daemon.start()
             daemon.wait_until_empty()
             assert daemon.loads() == [1, 2, 3, 4]
@@ -416,8 +428,8 @@ class TestStopping:
             daemon.publish(body(1, wait_for=str(gate)))
             daemon.wait_for_line("start", 1)
             daemon.send(signal.SIGTERM)
-            assert daemon.wait(10) == 1
-            wait_until(daemon.is_gone, "nobody left", 10)
+            assert daemon.wait() == 1
+            wait_until(daemon.is_gone, "nobody left")
             gate.touch()
             daemon.start()
             daemon.wait_until_empty()
@@ -433,13 +445,13 @@ class TestStopping:
     ) -> None:
         with Daemon(tmp_path, broker, effects_database) as daemon:
             daemon.start()
-            daemon.publish(body(1, sleep=60))
+            daemon.publish(body(1, sleep=3600))
             daemon.wait_for_line("start", 1)
             daemon.send(number)
             daemon.wait_for_status("draining")
             daemon.send(number)
-            assert daemon.wait(10) == 1
-            wait_until(daemon.is_gone, "nobody left", 10)
+            assert daemon.wait() == 1
+            wait_until(daemon.is_gone, "nobody left")
             wait_until(lambda: broker.count(daemon.queue) == 1, "given back")
 
     def test_what_systemd_is_told(
@@ -449,15 +461,13 @@ class TestStopping:
         with Daemon(tmp_path, broker, effects_database) as daemon:
             daemon.start()
             wait_until(lambda: daemon.told().count("WATCHDOG=1") > 3, "watchdog")
-            daemon.send(signal.SIGSTOP)
-            time.sleep(0.3)
-            daemon.told()
-            daemon.datagrams.clear()
+            freeze(daemon.pid)
+            daemon.forget_told()
             time.sleep(0.5)
             assert daemon.told() == []
             daemon.send(signal.SIGCONT)
             wait_until(lambda: "WATCHDOG=1" in daemon.told(), "watchdog again")
-            daemon.datagrams.clear()
+            daemon.forget_told()
             assert daemon.stop() == 0
             told = [line for line in daemon.told() if line != "WATCHDOG=1"]
             assert told[0] == "STOPPING=1"
@@ -471,13 +481,14 @@ class TestStopping:
         with Daemon(tmp_path, broker, effects_database, services=both) as daemon:
             daemon.start()
             before = {title: daemon.processes(title) for title in ("test_", "other_", "uploaderd")}
-            daemon.datagrams.clear()
+            daemon.forget_told()
             daemon.write_service("other_loader", workers_count=2)
             daemon.send(signal.SIGHUP)
             wait_until(lambda: len(daemon.processes("other_loader_worker")) == 2, "two workers")
             assert daemon.processes("test_") == before["test_"]
             assert not set(before["other_"]) & set(daemon.processes())
-            told = daemon.told()
+            # That all are running may be told twice at the start, the second time a bit late.
+            told = [line for line in daemon.told() if not line.startswith("STATUS=")]
             assert told[0] == "RELOADING=1"
             assert told[1].startswith("MONOTONIC_USEC=")
             assert "READY=1" in told
@@ -510,14 +521,21 @@ class TestOperations:
             assert get(f"{url}/live") == (200, "live\n")
             assert get(f"{url}/ready") == (200, "ready\n")
             assert get(f"{url}/other")[0] == 404
-            wait_until(lambda: samples(url)["uploaderd_received_total"] == 4, "report")
-            found = samples(url)
-            assert found["uploaderd_done_total"] == 2
-            assert found["uploaderd_ignored_total"] == 1
-            assert found["uploaderd_malformed_total"] == 1
-            assert found["uploaderd_load_seconds_count"] == 3
-            assert found["uploaderd_in_flight"] == 0
-            assert found["uploaderd_state running"] == 1
+            # An early report may come when all are received and not all are done.
+            expected = {
+                "uploaderd_received_total": 4,
+                "uploaderd_done_total": 2,
+                "uploaderd_ignored_total": 1,
+                "uploaderd_malformed_total": 1,
+                "uploaderd_load_seconds_count": 3,
+                "uploaderd_in_flight": 0,
+                "uploaderd_state running": 1,
+            }
+            wait_until(
+                lambda: expected.items() <= samples(url).items(),
+                "report",
+                instead=lambda: str(samples(url)),
+            )
             os.kill(daemon.processes("test_loader_worker")[0], signal.SIGKILL)
             wait_until(lambda: samples(url)["uploaderd_worker_restarts_total"] == 1, "restart")
             assert daemon.stop() == 0
@@ -553,7 +571,7 @@ class TestOperations:
 
 def get(url: str) -> tuple[int, str]:
     try:
-        with urlopen(url, timeout=10) as answer:
+        with urlopen(url, timeout=60) as answer:
             return answer.status, answer.read().decode()
     except HTTPError as error:
         with error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from altrepodb.config import DatabaseSettings
 from altrepodb.db import open_database
 from tests.support.clickhouse import ClickHouseServer
-from tests.support.daemon import Daemon, body, wait_until
+from tests.support.daemon import Daemon, body, freeze, wait_until
 from tests.support.rabbitmq import Broker
 
 pytestmark = pytest.mark.server
@@ -69,10 +70,8 @@ class TestBroker:
         with Daemon(tmp_path, broker, effects_database) as daemon:
             broker.stop()
             try:
-                started = time.monotonic()
                 daemon.start(wait=False)
-                wait_until(lambda: "READY=1" in daemon.told(), "ready")
-                assert time.monotonic() - started < 20
+                wait_until(lambda: "READY=1" in daemon.told(), "ready", 60)
                 daemon.wait_for_status("connecting (broker 127.0.0.1:", "test_loader")
             finally:
                 broker.start()
@@ -88,7 +87,7 @@ class TestBroker:
             daemon.start()
             broker.freeze()
             try:
-                daemon.wait_for_status("connecting", seconds=30)
+                daemon.wait_for_status("connecting")
                 fed = daemon.told().count("WATCHDOG=1")
                 wait_until(lambda: daemon.told().count("WATCHDOG=1") > fed + 2, "watchdog")
             finally:
@@ -105,7 +104,8 @@ class TestBroker:
             broker.freeze()
             try:
                 daemon.send(signal.SIGTERM)
-                assert daemon.wait(20) == 0
+                # Less than an answer of the broker is waited for.
+                assert daemon.wait(50) == 0
             finally:
                 broker.thaw()
 
@@ -132,10 +132,18 @@ class TestBroker:
             daemon.start()
             daemon.publish(body(1, wait_for=str(first)))
             daemon.wait_for_line("start", 1)
-            broker.close_connections()
-            # Another message takes number 1 on the new channel.
-            with broker.channel() as channel:
-                channel.queue_purge(daemon.queue)
+            workers = set(daemon.processes("test_loader_worker"))
+            (service,) = set(daemon.processes("test_loader")) - workers
+            # Otherwise it might come back and have the message before that is purged.
+            freeze(service)
+            try:
+                broker.close_connections()
+                wait_until(lambda: broker.count(daemon.queue) == 1, "the first is given back")
+                # Another message takes number 1 on the new channel.
+                with broker.channel() as channel:
+                    channel.queue_purge(daemon.queue)
+            finally:
+                os.kill(service, signal.SIGCONT)
             daemon.publish(body(2, wait_for=str(second)))
             daemon.wait_for_line("start", 2)
             first.touch()
@@ -301,9 +309,10 @@ class TestDeclaring:
         broker.control("set_permissions", "restricted", "", ".*", ".*")
         both = {"test_loader": {"amqp": user}, "other_loader": {}}
         with Daemon(tmp_path, broker, effects_database, services=both, notify=True) as daemon:
-            daemon.start(wait=False)
             with daemon.listening(daemon.notices) as told:
+                daemon.start(wait=False)
                 daemon.wait_for_status("failed", "test_loader")
+                wait_until(lambda: "1 running" in daemon.status(), "the other one runs")
                 daemon.publish(body(1))
                 daemon.wait_for_line("end", 1)
                 with broker.channel() as channel:
@@ -313,6 +322,7 @@ class TestDeclaring:
                 daemon.wait_for_status("running")
                 daemon.publish(body(2))
                 daemon.wait_for_line("end", 2, times=2)
+                told(1)
                 assert daemon.stop() == 0
                 first = json.loads(told()[0][2])
             assert first["type"] == "SERVICE_ERROR"
@@ -329,6 +339,7 @@ class TestDeclaring:
                 channel.queue_declare(daemon.queue, durable=True)
             daemon.start(wait=False)
             daemon.wait_for_status("failed", "test_loader")
+            wait_until(lambda: "1 running" in daemon.status(), "the other one runs")
             daemon.publish(body(1))
             daemon.wait_for_line("end", 1)
             assert "PRECONDITION_FAILED - inequivalent arg 'x-queue-type'" in daemon.text()
@@ -351,7 +362,8 @@ class TestDeclaring:
             daemon.start(wait=False)
             daemon.wait_for_status("connecting (broker", "other_loader")
             wait_until(lambda: "1 running" in daemon.status(), "one runs")
-            assert "certificate: self-signed certificate in certificate chain" in daemon.status()
+            reason = "certificate: self-signed certificate in certificate chain"
+            wait_until(lambda: reason in daemon.status(), "reason", instead=daemon.status)
             daemon.publish(body(1))
             daemon.wait_for_line("end", 1)
             daemon.wait_until_empty()
@@ -378,6 +390,7 @@ class TestDatabase:
                     effects_server.start()
                 daemon.wait_until_empty()
                 daemon.wait_for_status("running")
+                told(2)
                 assert daemon.stop() == 0
                 keys = [method.routing_key for method, _, _ in told()]
             assert keys == ["service_worker_error.warning", "message.info"]
@@ -396,6 +409,7 @@ class TestDatabase:
                 daemon.wait_for_line("start", 1, times=4)
                 gate.touch()
                 daemon.wait_until_empty()
+                told(2)
                 assert daemon.stop() == 0
                 keys = [method.routing_key for method, _, _ in told()]
             assert keys == ["service_worker_error.warning", "message.info"]

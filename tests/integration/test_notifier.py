@@ -17,7 +17,8 @@ from altrepodb.uploaderd.settings import AmqpSettings, NotifierSettings
 from tests.support.clickhouse import free_port
 from tests.support.rabbitmq import Broker
 
-WAIT_S = 30.0
+# Generous: only a failure waits for so long.
+WAIT_S = 240.0
 
 
 class Receiver:
@@ -60,7 +61,7 @@ def started(notifier: Notifier, services: tuple[str, ...] = ()) -> Iterator[Noti
     try:
         yield notifier
     finally:
-        notifier.stop()
+        notifier.stop(flush_s=WAIT_S)
 
 
 def settings(broker: Broker, exchange: str, announce: bool = False) -> NotifierSettings:
@@ -103,7 +104,7 @@ def test_a_hundred_equal_failures_are_two_notices(broker: Broker, receiver: Rece
 
 
 def test_repeated_notices_come_when_their_window_ends(broker: Broker, receiver: Receiver) -> None:
-    with started(Notifier(settings(broker, receiver.exchange), merge_window_s=0.5)) as notifier:
+    with started(Notifier(settings(broker, receiver.exchange), merge_window_s=3)) as notifier:
         for _ in range(5):
             notifier.notify("acl_loader", "WARNING", "SERVICE_ERROR", "dead workers")
         assert receiver.get()[2]["payload"] is None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,10 +23,12 @@ import pika
 from altrepodb.config import DatabaseSettings
 from tests.support.rabbitmq import HOST, Broker
 
-__all__ = ["Daemon", "body", "wait_until"]
+__all__ = ["Daemon", "body", "freeze", "wait_until"]
 
 _POLL_S = 0.02
-_WAIT_S = 40.0
+# Generous, since only a failure waits for so long: on a busy machine with cold caches it may take
+# minutes until processes have imported what they need.
+_WAIT_S = 240.0
 _ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -44,6 +48,59 @@ def wait_until(
 def body(number: int, **order: Any) -> bytes:
     """The body of a message for a service of ``daemon_services``."""
     return json.dumps({"id": number, **order}).encode()
+
+
+def freeze(process_id: int) -> None:
+    """Let a process stand still; it does when this returns."""
+    os.kill(process_id, signal.SIGSTOP)
+    wait_until(lambda: _state(Path("/proc") / str(process_id)) == "T", "standing still")
+
+
+class _Notified:
+    """The service manager's end of the socket, emptied all the time.
+
+    The kernel may keep no more than ten datagrams (net.unix.max_dgram_qlen), and the daemon does
+    not wait for room: one that finds none is lost.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._datagrams: list[str] = []
+        self._lock = threading.Lock()
+        self._is_over = threading.Event()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._socket.setblocking(False)
+        self._thread = threading.Thread(target=self._receive, name="notified", daemon=True)
+        self._thread.start()
+
+    def lines(self) -> list[str]:
+        """Every assignment so far, also those that nobody has taken from the socket yet."""
+        with self._lock:
+            self._take()
+            return "\n".join(self._datagrams).splitlines()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        with self._lock:
+            self._take()
+            self._datagrams.clear()
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._is_over.set()
+        self._thread.join()
+        self._socket.close()
+
+    def _receive(self) -> None:
+        while not self._is_over.is_set():
+            if select.select([self._socket], [], [], 0.1)[0]:
+                with self._lock:
+                    self._take()
+
+    def _take(self) -> None:
+        with suppress(BlockingIOError):
+            while True:
+                self._datagrams.append(self._socket.recv(1 << 16).decode())
 
 
 class Daemon:
@@ -72,7 +129,6 @@ class Daemon:
         self.journal = directory / "journal"
         self.log = directory / "log"
         self.directory = directory.resolve()
-        self.datagrams: list[str] = []
         self.broker = broker
         self._database = database
         self._process: subprocess.Popen[bytes] | None = None
@@ -118,7 +174,7 @@ class Daemon:
         (self.directory / "config.json").write_text(json.dumps({"services": services, **self._top}))
 
     def _amqp(self) -> dict[str, Any]:
-        return {"host": HOST, "port": self.broker.port, "connection_timeout": 4}
+        return {"host": HOST, "port": self.broker.port, "connection_timeout": 10}
 
     def _database_section(self) -> dict[str, Any]:
         settings = self._database
@@ -137,9 +193,7 @@ class Daemon:
     def __enter__(self) -> Daemon:
         with self.broker.channel() as channel:
             channel.exchange_declare(self.exchange, "topic", durable=True)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(self._socket_path))
-        self._socket.setblocking(False)
+        self._notified = _Notified(self._socket_path)
         return self
 
     def __exit__(
@@ -154,7 +208,7 @@ class Daemon:
                 os.kill(process_id, signal.SIGKILL)
         if self._process is not None:
             self._process.wait()
-        self._socket.close()
+        self._notified.close()
         if kind is not None:
             print(self.text())
         with suppress(Exception), self.broker.channel() as channel:
@@ -166,7 +220,7 @@ class Daemon:
 
     def start(self, *options: str, wait: bool = True) -> None:
         """Start it; return when it says that it is ready and consumes."""
-        self.datagrams.clear()
+        self.forget_told()
         environment = {
             **os.environ,
             "NOTIFY_SOCKET": str(self._socket_path),
@@ -245,20 +299,30 @@ class Daemon:
             channel.basic_publish(self.exchange, key, one, properties, mandatory=True)
 
     @contextmanager
-    def listening(self, exchange: str) -> Iterator[Callable[[], list[tuple[Any, Any, bytes]]]]:
-        """A queue on a topic exchange; yields what takes everything from it."""
+    def listening(self, exchange: str) -> Iterator[Callable[..., list[tuple[Any, Any, bytes]]]]:
+        """A queue on a topic exchange; yields a function that returns all that has come so far.
+
+        With a number it waits until so many are there.
+        """
         queue = f"{exchange}-listener"
+        messages: list[tuple[Any, Any, bytes]] = []
         with self.broker.channel() as channel:
             channel.exchange_declare(exchange, "topic", durable=True)
             channel.queue_declare(queue, durable=True)
             channel.queue_bind(queue, exchange, "#")
 
-        def take() -> list[tuple[Any, Any, bytes]]:
-            messages = []
+        def take(at_least: int = 0) -> list[tuple[Any, Any, bytes]]:
             with self.broker.channel() as channel:
-                while (message := channel.basic_get(queue, auto_ack=True))[0] is not None:
-                    messages.append(message)
-            return messages
+
+                def take_all() -> bool:
+                    while (message := channel.basic_get(queue, auto_ack=True))[0] is not None:
+                        messages.append(message)
+                    return len(messages) >= at_least
+
+                wait_until(
+                    take_all, f"{at_least} messages in {queue}", instead=lambda: str(messages)
+                )
+            return list(messages)
 
         try:
             yield take
@@ -280,7 +344,8 @@ class Daemon:
         """Lines of the journal that begin with a word, about a message."""
         if not self.journal.exists():
             return []
-        lines = self.journal.read_text().splitlines()
+        # A line that is just being written may be there in part.
+        lines = self.journal.read_text().rpartition("\n")[0].splitlines()
         start = word if number is None else f"{word} {number} "
         return [line for line in lines if f"{line} ".startswith(start)]
 
@@ -303,11 +368,11 @@ class Daemon:
 
     def told(self) -> list[str]:
         """Every assignment that the service manager was told so far."""
-        while True:
-            try:
-                self.datagrams.append(self._socket.recv(1 << 16).decode())
-            except BlockingIOError:
-                return "\n".join(self.datagrams).splitlines()
+        return self._notified.lines()
+
+    def forget_told(self) -> None:
+        """Forget what the service manager was told so far."""
+        self._notified.forget()
 
     def status(self) -> str:
         """The last status that the service manager was told."""
@@ -336,7 +401,14 @@ def _runs_in(process: Path, directory: Path) -> bool:
     try:
         if (process / "cwd").readlink() != directory:
             return False
-        state = (process / "stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
+    except OSError:
         return False
-    return state != "Z"
+    return _state(process) not in ("", "Z")
+
+
+def _state(process: Path) -> str:
+    """The letter of /proc for what a process does; empty when it is gone."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""

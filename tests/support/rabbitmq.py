@@ -30,10 +30,13 @@ __all__ = ["Broker", "Certificates", "is_installed", "make_certificates", "runni
 HOST = "127.0.0.1"
 _PROGRAMS = Path("/usr/lib/rabbitmq/bin")
 _SERVER = _PROGRAMS / "rabbitmq-server"
-_START_S = 60.0
-_STOP_S = 20.0
-_KEPT_S = 60.0
-_LEADER_S = 60.0
+# Generous limits: what is waited for comes in a fraction of them, unless the machine is overloaded.
+_START_S = 240.0
+_STOP_S = 120.0
+_KEPT_S = 120.0
+_LEADER_S = 120.0
+_ALARM_S = 120.0
+_EPMD_S = 30.0
 _POLL_S = 0.05
 _START_ATTEMPTS = 3
 _CONFIGURATION = """\
@@ -42,6 +45,8 @@ loopback_users = none
 log.console = false
 log.file.level = info
 collect_statistics_interval = 100
+handshake_timeout = 60000
+ssl_handshake_timeout = 60000
 {further}"""
 _TLS_CONFIGURATION = """\
 listeners.ssl.1 = 127.0.0.1:{port}
@@ -57,22 +62,24 @@ ssl_options.versions.2 = tlsv1.2
 # counts what is in its queues, in milliseconds.
 _ADVANCED = "[{rabbit,[{channel_tick_interval,1000},{quorum_tick_interval,100}]}].\n"
 
-# What a queue holds, ready and unacknowledged. The counts that list_queues shows of a quorum queue
-# are those of its last tick, and none at all, which is shown as 0, before the first tick after a
-# start of the broker; so its leader is asked. -1 while there is none.
-_HELD = """\
+# How much a queue holds. The counts that list_queues shows of a quorum queue are those of its last
+# tick, and none at all, which is shown as 0, before the first tick after a start of the broker;
+# and the answer to queue.declare says 0 whenever the leader does not answer within 250 ms. So the
+# leader is asked here; -1 while there is none.
+_COUNT = """\
 {ok, Queue} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"%s">>)),
 case amqqueue:get_type(Queue) of
     rabbit_quorum_queue ->
-        Total = fun rabbit_fifo:query_messages_total/1,
-        case ra:consistent_query(amqqueue:get_pid(Queue), Total) of
+        case ra:consistent_query(amqqueue:get_pid(Queue), fun rabbit_fifo:%s/1) of
             {ok, Count, _} -> Count;
             _ -> -1
         end;
     _ ->
-        proplists:get_value(messages, rabbit_amqqueue:info(Queue, [messages]))
+        proplists:get_value(%s, rabbit_amqqueue:info(Queue, [messages, messages_ready]))
 end.
 """
+_HELD = ("query_messages_total", "messages")
+_READY = ("query_messages_ready", "messages_ready")
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,9 @@ class Broker:
 
     def settings(self, **changes: Any) -> AmqpSettings:
         """How to reach it, without TLS."""
-        return AmqpSettings(**{"host": HOST, "port": self.port, "connection_timeout": 4, **changes})
+        return AmqpSettings(
+            **{"host": HOST, "port": self.port, "connection_timeout": 60, **changes}
+        )
 
     def tls_settings(self, **changes: Any) -> AmqpSettings:
         """The same with TLS."""
@@ -120,7 +129,7 @@ class Broker:
     @contextmanager
     def channel(self) -> Iterator[Any]:
         """A channel of a connection of its own, with confirmed publishing."""
-        connection = pika.BlockingConnection(self._parameters())
+        connection = pika.BlockingConnection(_parameters(self.port, 60))
         try:
             channel = connection.channel()
             channel.confirm_delivery()
@@ -131,14 +140,16 @@ class Broker:
                 connection.close()
 
     def count(self, queue: str) -> int:
-        """The messages that are ready in a queue."""
-        with self.channel() as channel:
-            return int(channel.queue_declare(queue, passive=True).method.message_count)
+        """The messages that are ready in a queue of vhost ``/``."""
+        return self._ask(queue, _READY)
 
     def held(self, queue: str) -> int:
         """The messages in a queue of vhost ``/``, ready and unacknowledged."""
+        return self._ask(queue, _HELD)
+
+    def _ask(self, queue: str, what: tuple[str, str]) -> int:
         deadline = time.monotonic() + _LEADER_S
-        while (count := int(self.control("eval", _HELD % queue))) < 0:
+        while (count := int(self.control("eval", _COUNT % (queue, *what)))) < 0:
             assert time.monotonic() < deadline, f"{queue}: no leader"
             time.sleep(_POLL_S)
         return count
@@ -158,9 +169,6 @@ class Broker:
             while f"%2F_{queue}".encode() not in names.read_bytes():
                 assert time.monotonic() < deadline, f"{queue}: not in {names}"
                 time.sleep(_POLL_S)
-
-    def _parameters(self) -> pika.ConnectionParameters:
-        return pika.ConnectionParameters(HOST, self.port, socket_timeout=2, stack_timeout=4)
 
     # --- its life
 
@@ -227,6 +235,10 @@ class Broker:
         """Publishing connections are blocked within the block."""
         self.control("set_vm_memory_high_watermark", "0.00001")
         try:
+            deadline = time.monotonic() + _ALARM_S
+            while "resource_limit,memory" not in self.control("eval", "rabbit_alarm:get_alarms()."):
+                assert time.monotonic() < deadline, "no alarm"
+                time.sleep(_POLL_S)
             yield
         finally:
             self.control("set_vm_memory_high_watermark", "0.4")
@@ -289,6 +301,7 @@ class Broker:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
+            self._wait_for_epmd()
         with (self._directory / "console.log").open("wb") as console:
             self._server = subprocess.Popen(
                 [_SERVER],
@@ -300,13 +313,22 @@ class Broker:
                 start_new_session=True,
             )
 
+    def _wait_for_epmd(self) -> None:
+        """Wait until it listens: a node that finds none would start another one, for good."""
+        deadline = time.monotonic() + _EPMD_S
+        while time.monotonic() < deadline:
+            with suppress(OSError):
+                socket.create_connection((HOST, int(self._environment["ERL_EPMD_PORT"]))).close()
+                return
+            time.sleep(_POLL_S)
+
     def _wait(self) -> None:
         deadline = time.monotonic() + _START_S
         while True:
             try:
                 # Asked first, since pika logs each refusal with tracebacks.
                 socket.create_connection((HOST, self.port), timeout=2).close()
-                pika.BlockingConnection(self._parameters()).close()
+                pika.BlockingConnection(_parameters(self.port, 10)).close()
                 return
             except (AMQPError, OSError):
                 is_gone = self._server is None or self._server.poll() is not None
@@ -352,6 +374,13 @@ def running_broker(directory: Path, further: str = "") -> Iterator[Broker]:
         yield broker
     finally:
         broker.kill()
+
+
+def _parameters(port: int, seconds: float) -> pika.ConnectionParameters:
+    """Without heartbeats: a test may rest for as long as it wants to."""
+    return pika.ConnectionParameters(
+        HOST, port, heartbeat=0, socket_timeout=seconds, stack_timeout=2 * seconds
+    )
 
 
 def make_certificates(directory: Path) -> Certificates:

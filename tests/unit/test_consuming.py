@@ -107,11 +107,11 @@ def test_a_silent_broker_is_left_and_tried_again(
                 settings, lambda _: None, lambda: None, tell_and_ask, lambda *_: None
             )
             running = asyncio.ensure_future(consumer.run())
-            while broker.ended < 2:
+            reason = f"broker 127.0.0.1:{broker.port}: no answer to {what} in 0.3 s"
+            # A busy machine may be late with another answer first.
+            while broker.ended < 2 or reason not in details:
                 await asyncio.sleep(0.01)
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
-            reason = f"broker 127.0.0.1:{broker.port}: no answer to {what} in 0.3 s"
-            assert reason in details
 
-    asyncio.run(asyncio.wait_for(main(), 20))
+    asyncio.run(asyncio.wait_for(main(), 60))

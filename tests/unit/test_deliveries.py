@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pika import BasicProperties
 
@@ -521,7 +521,7 @@ class TestAdoption:
         assert desk.deliveries.in_phase(Phase.WAITING) == 1000
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from("receive hand done fail crash lose confirm wait".split())))
 def test_every_message_is_settled_once_and_none_is_forgotten(steps: list[str]) -> None:
     """A queue of messages with equal bodies against any sequence of events."""
@@ -598,6 +598,7 @@ class TestReceipt:
         with pytest.raises(Drop):
             read_body(body)
 
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.binary(max_size=200))
     def test_any_bytes(self, body: bytes) -> None:
         try:

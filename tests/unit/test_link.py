@@ -39,7 +39,7 @@ def test_an_attempt_always_has_an_end(is_rude: bool) -> None:
 
     started = time.monotonic()
     asyncio.run(main())
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
 
 
 class TestSilence:
@@ -51,31 +51,32 @@ class TestSilence:
     def test_the_connection_is_lost(
         self, monkeypatch: pytest.MonkeyPatch, silent_at: str, what: str
     ) -> None:
-        monkeypatch.setattr(link, "ANSWER_S", 0.3)
+        # A second is enough for the other answers, even on a busy machine.
+        monkeypatch.setattr(link, "ANSWER_S", 1.0)
 
         async def main() -> None:
             async with silent_broker(silent_at) as broker:
                 connection = await link.open_connection(_settings(broker), "test")
-                with pytest.raises(TimeoutError, match=f"^no answer to {what} in 0.3 s$") as caught:
+                with pytest.raises(TimeoutError, match=f"^no answer to {what} in 1 s$") as caught:
                     channel = await connection.channel()
                     await channel.call("queue_declare", queue="x")
                 assert connection.lost.result() is caught.value
                 await _until(lambda: broker.ended == 1)
 
-        asyncio.run(asyncio.wait_for(main(), 20))
+        asyncio.run(asyncio.wait_for(main(), 60))
 
     def test_a_blocked_connection_has_another_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(link, "ANSWER_S", 0.2)
+        monkeypatch.setattr(link, "ANSWER_S", 1.0)
 
         async def main() -> None:
             async with silent_broker("Queue.Declare", blocks=True) as broker:
-                settings = _settings(broker, blocked_timeout=1)
+                settings = _settings(broker, blocked_timeout=3)
                 connection = await link.open_connection(settings, "test")
                 channel = await connection.channel()
                 with pytest.raises(ConnectionBlockedTimeout):
                     await channel.call("queue_declare", queue="x")
 
-        asyncio.run(asyncio.wait_for(main(), 20))
+        asyncio.run(asyncio.wait_for(main(), 60))
 
     def test_closing_does_not_wait_for_a_channel_that_stands_still(self) -> None:
         async def main() -> None:
@@ -90,7 +91,7 @@ class TestSilence:
                 with pytest.raises(BROKER_ERRORS):
                     await waiting
 
-        asyncio.run(asyncio.wait_for(main(), 20))
+        asyncio.run(asyncio.wait_for(main(), 60))
 
 
 def _settings(broker: SilentBroker, blocked_timeout: float = 300) -> AmqpSettings:

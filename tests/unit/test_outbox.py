@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from altrepodb.uploaderd.notice import Notice, Severity
@@ -80,6 +80,7 @@ def test_at_the_end_all_windows_are_closed() -> None:
     ]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(0, 30), st.floats(0, 200))), st.integers(1, 8))
 def test_every_notice_is_told_counted_or_dropped(
     events: list[tuple[int, float]], limit: int
