@@ -71,7 +71,8 @@ class ServiceType:
     ``read_settings`` makes the service's own settings of its keys in the file; it raises
     ConfigurationError that names all that is wrong. ``keys`` are those keys. ``load`` returns
     the loader's summary, whose ``exit_code`` and ``error``, where it has them, report work done
-    in part: 75 counts as temporary, anything else as failed.
+    in part: 75 counts as temporary, anything else as failed. All of it is pickled for the process
+    of the service.
     """
 
     name: str

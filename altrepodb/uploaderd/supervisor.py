@@ -94,17 +94,16 @@ class Supervised:
             return
         self.settings = self._next
         context = spawn_context()
-        self._pipe, theirs = context.Pipe()
+        ours, theirs = context.Pipe()
         start = ServiceStart(self.settings, self._log, os.getpid())
-        self._process = context.Process(
-            target=run_service, args=(start, theirs), name=self.settings.name
-        )
-        self._process.start()
+        process = context.Process(target=run_service, args=(start, theirs), name=self.settings.name)
+        process.start()
         theirs.close()
+        self._process, self._pipe = process, ours
         self._started = self._heard = time.monotonic()
         self._is_ending, self._deadline = False, None
         self.report = Report("starting")
-        asyncio.get_running_loop().add_reader(self._pipe.fileno(), self._on_readable)
+        asyncio.get_running_loop().add_reader(ours.fileno(), self._on_readable)
 
     def drain(self, replacement: ServiceSettings | None) -> None:
         """Let it end what it does; then start it with other settings, or not again."""

@@ -539,6 +539,12 @@ def test_image_that_cannot_be_meant(key: str, values: list[object]) -> None:
 # --- settings
 
 
+@pytest.mark.parametrize("name", sorted(SERVICE_TYPES))
+def test_a_service_can_be_sent_to_its_process(name: str) -> None:
+    sent = pickle.loads(pickle.dumps(SERVICE_TYPES[name]))
+    assert (sent.name, sent.keys) == (name, SERVICE_TYPES[name].keys)
+
+
 def test_defaults() -> None:
     tasks = Service("task_loader").settings
     assert (tasks.trees.live, tasks.trees.archive) == (

@@ -34,3 +34,13 @@ def test_delays_grow_and_start_anew_after_ten_quiet_minutes(
     assert service._delay() == 1
     service._started = now
     assert service._delay() == 2
+
+
+def test_a_process_that_cannot_be_made_leaves_nothing_to_kill() -> None:
+    settings = ServiceSettings(KIND, Path("test.json"), DatabaseSettings(host="x"), AmqpSettings())
+    service = Supervised(settings, LogSink(None, False, "INFO"), 60.0, nobody, nobody)
+    with pytest.raises(Exception, match=r"pickle"):
+        service.start()
+    service.give_up()
+    assert service.is_over
+    assert not service.has_abandoned

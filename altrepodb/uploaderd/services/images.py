@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,11 +78,10 @@ def _load(work: Work, settings: ImageLoaderSettings, database: Database) -> Imag
 
 def image_service(name: str, routing_key: str, kind: ImageKind) -> ServiceType:
     """The service of a loader of images of this kind."""
-
-    def read_settings(values: Mapping[str, Any]) -> ImageLoaderSettings:
-        return _read_settings(values, routing_key)
-
-    def accept(message: Message, settings: ImageLoaderSettings) -> Work:
-        return _accept(message, settings, kind)
-
-    return ServiceType(name, _IMAGE_KEYS, read_settings, accept, _load)
+    return ServiceType(
+        name,
+        _IMAGE_KEYS,
+        partial(_read_settings, routing_key=routing_key),
+        partial(_accept, kind=kind),
+        _load,
+    )

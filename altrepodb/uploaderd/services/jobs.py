@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -75,14 +76,29 @@ def file_service(
     name: str, routing_key: str, load_file: Callable[[SourceOptions, Database], SourceSummary]
 ) -> ServiceType:
     """The service of a source that is one file, of which only the ``url`` can be told."""
+    return ServiceType(
+        name,
+        JOB_KEYS | {"url"},
+        partial(_read_file_settings, routing_key=routing_key),
+        accept_trigger,
+        partial(_load_file, load_file=load_file),
+    )
 
-    def read_settings(values: Mapping[str, Any]) -> JobSettings[SourceOptions]:
-        from altrepodb.sources.run import SourceOptions
 
-        keys = JsonObject(values)
-        return finish_job(keys, routing_key, SourceOptions(**shared_options(keys)))
+def _read_file_settings(
+    values: Mapping[str, Any], *, routing_key: str
+) -> JobSettings[SourceOptions]:
+    from altrepodb.sources.run import SourceOptions
 
-    def load(work: Work, settings: JobSettings[SourceOptions], database: Database) -> SourceSummary:
-        return load_file(settings.options, database)
+    keys = JsonObject(values)
+    return finish_job(keys, routing_key, SourceOptions(**shared_options(keys)))
 
-    return ServiceType(name, JOB_KEYS | {"url"}, read_settings, accept_trigger, load)
+
+def _load_file(
+    work: Work,
+    settings: JobSettings[SourceOptions],
+    database: Database,
+    *,
+    load_file: Callable[[SourceOptions, Database], SourceSummary],
+) -> SourceSummary:
+    return load_file(settings.options, database)
