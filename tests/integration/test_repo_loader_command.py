@@ -208,6 +208,8 @@ def test_signal_in_the_middle(
     number: signal.Signals, database: Path, tmp_path: Path, big: ComposedRepository
 ) -> None:
     """Not 0, nothing visible, no process left, and the next run does it all."""
+    hashes = {item.pkg_hash for item in big.packages}
+    nodes = 2 + 3 + sum(map(len, big.components.values()))
     for attempt in range(ATTEMPTS):
         copy = Path(shutil.copytree(database, tmp_path / f"copy{attempt}", symlinks=True))
         arguments = ("-A", DAY, "-e", copy, "p10", big.root)
@@ -222,9 +224,11 @@ def test_signal_in_the_middle(
             wait_for_line(process.stderr, " to load")
             process.send_signal(number)
             said = process.stderr.read()
-        # On a busy machine the load may be done before this process gets to send its signal.
-        if "result=done" not in said:
-            break
+        with open_database_in(copy) as opened:
+            # On a busy machine the set may stand before this process gets to send its signal.
+            if opened.query("SELECT count() FROM PackageSetName WHERE pkgset_depth = 0") == [(0,)]:
+                break
+            assert faults_of_visible_sets(opened, "p10", nodes, hashes) == []
     last = said.splitlines()[-1]
     assert process.returncode == 128 + number
     assert "interrupted" in last or number.name in last
@@ -236,8 +240,6 @@ def test_signal_in_the_middle(
         assert opened.query("SELECT count() FROM StaticLastPackages") == [(0,)]
     assert repo_loader(tmp_path, *arguments).exit_code == 0
     with open_database_in(copy) as opened:
-        hashes = {item.pkg_hash for item in big.packages}
-        nodes = 2 + 3 + sum(map(len, big.components.values()))
         assert faults_of_visible_sets(opened, "p10", nodes, hashes) == []
         assert len(stored_rows(opened)["Packages"]) == len(hashes)
 
