@@ -3,10 +3,11 @@ machine is."""
 
 from __future__ import annotations
 
-import ctypes
 import signal
 
 from hypothesis import HealthCheck, settings
+
+from altrepodb.memory import limit_arenas
 
 # How long an example takes, or making one, tells of the machine more than of the program.
 settings.register_profile(
@@ -14,11 +15,9 @@ settings.register_profile(
 )
 settings.load_profile("any machine")
 
-# mallopt(3): every thread would reserve an arena, and a process that is forked for a test of
-# memory limits begins with the address space of all threads that earlier tests have had.
-_M_ARENA_MAX = -8
-_ARENAS = 2
-ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
+# A process that is forked for a test of memory limits begins with the address space of all threads
+# that earlier tests have had.
+limit_arenas()
 
 # A run behind nohup, or in the background of a script, ignores some signals, which every program
 # that a test starts would inherit.

@@ -22,6 +22,7 @@ from uuid import UUID
 from altrepodb.db.parameters import text_bytes
 from altrepodb.db.types import ColumnType, enum_values, parse_type
 from altrepodb.errors import DatabaseError
+from altrepodb.variable_integer import ONE_BYTE_INTEGERS, variable_integer
 
 __all__ = ["NativeReader", "iter_blocks", "iter_encoded"]
 
@@ -34,23 +35,11 @@ _ENUMS = {"Enum8": "b", "Enum16": "h"}
 _INDEX_TYPES = ("UInt8", "UInt16", "UInt32", "UInt64")
 # Encoding takes several times the memory of what is encoded.
 _STRINGS_AT_ONCE = 10_000
-_SHORT_LENGTHS = [bytes([length]) for length in range(128)]
 _MISFITS = (struct.error, TypeError, AttributeError, OverflowError, UnicodeError)
 _BLANKS = {"String": b"", "FixedString": b"", "UUID": UUID(int=0)}
 _LOW_CARDINALITY = re.compile(r"LowCardinality\(((?:[^()]|\([^()]*\))*)\)")
 
 Encoder = Callable[[Sequence[Any]], bytes]
-
-
-def _variable_integer(value: int) -> bytes:
-    if value < 128:
-        return _SHORT_LENGTHS[value]
-    encoded = bytearray()
-    while value > 127:
-        encoded.append(value & 127 | 128)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
 
 
 def _little_endian(values: array[Any]) -> bytes:
@@ -75,9 +64,9 @@ def _encode_strings(values: Sequence[str | bytes]) -> bytes:
         values = list(map(text_bytes, values))
     lengths = list(map(len, values))
     if max(lengths, default=0) < 128:
-        prefixes = list(map(_SHORT_LENGTHS.__getitem__, lengths))
+        prefixes = list(map(ONE_BYTE_INTEGERS.__getitem__, lengths))
     else:
-        prefixes = list(map(_variable_integer, lengths))
+        prefixes = list(map(variable_integer, lengths))
     interleaved: list[Any] = [b""] * (2 * len(lengths))
     interleaved[::2] = prefixes
     interleaved[1::2] = values
@@ -178,7 +167,7 @@ def iter_encoded(types: Mapping[str, str], columns: Mapping[str, Sequence[Any]])
     differ in length.
     """
     rows = len(next(iter(columns.values()))) if columns else 0
-    yield _variable_integer(len(columns)) + _variable_integer(rows)
+    yield variable_integer(len(columns)) + variable_integer(rows)
     for name, values in columns.items():
         if len(values) != rows:
             raise DatabaseError(f"column {name} has {len(values)} values of {rows}")

@@ -7,7 +7,6 @@ database is open here, it is started through the fork server, so that nothing of
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import resource
@@ -16,12 +15,14 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ctypes import c_uint64
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import RawValue
 from typing import Any, TypeVar
 
 from altrepodb.errors import AltrepodbError, SourceError
+from altrepodb.memory import limit_arenas
 from altrepodb.workers import can_fork, prepare_worker
 
 __all__ = [
@@ -36,9 +37,6 @@ __all__ = [
 _EXIT_TIMEOUT_S = 10.0
 _POLL_S = 0.2
 _THREAD_STACK_BYTES = 1 << 20
-# mallopt(3): an arena for each thread would take address space that is never filled.
-_M_ARENA_MAX = -8
-_ARENAS = 2
 
 Result = TypeVar("Result")
 
@@ -60,7 +58,7 @@ class ByteCounter:
     """A number that the reading process raises and this one looks at."""
 
     def __init__(self) -> None:
-        self._value = RawValue(ctypes.c_uint64)
+        self._value = RawValue(c_uint64)
 
     def add(self, count: int) -> None:
         """What threads lose when they add at the same moment, a progress bar does not miss."""
@@ -175,7 +173,7 @@ def _serve(
 
 def _limit(limits: ProcessLimits) -> None:
     threading.stack_size(_THREAD_STACK_BYTES)
-    ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
+    limit_arenas()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
     # The soft limit ends the process; the hard one is for whoever ignores the signal.

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from altrepodb.byte_source import ByteSource, check_range
 from altrepodb.errors import SourceError
+from altrepodb.variable_integer import variable_integer
 
 __all__ = ["MAX_BLOCK_BYTES", "XzSource", "is_xz"]
 
@@ -116,22 +117,13 @@ def _unpack(source: ByteSource, block: _Block) -> bytes:
 
 def _index_and_footer(block: _Block) -> bytes:
     """What would follow the block if it were the only one of its stream."""
-    numbers = _number_bytes(block.stored_size) + _number_bytes(block.size)
+    numbers = variable_integer(block.stored_size) + variable_integer(block.size)
     index = b"\0\1" + numbers
     index = index.ljust(_padded(len(index)), b"\0")
     index += struct.pack("<I", zlib.crc32(index))
     sizes_and_flags = struct.pack("<I", len(index) // 4 - 1) + block.stream_header[6:8]
     checksum = struct.pack("<I", zlib.crc32(sizes_and_flags))
     return index + checksum + sizes_and_flags + _FOOTER_MAGIC
-
-
-def _number_bytes(value: int) -> bytes:
-    groups = bytearray()
-    while value >= 0x80:
-        groups.append(value & 0x7F | 0x80)
-        value >>= 7
-    groups.append(value)
-    return bytes(groups)
 
 
 def _padded(size: int) -> int:

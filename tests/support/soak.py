@@ -193,10 +193,7 @@ def _resident_pages(process: int) -> int:
 
 
 def _is_worker(process: int) -> bool:
-    try:
-        return b"_worker" in Path(f"/proc/{process}/cmdline").read_bytes()
-    except OSError:
-        return True
+    return "_worker" in _title(process)
 
 
 # --- what is left
