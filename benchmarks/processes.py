@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.support.measuring import run_measured
+
 __all__ = ["peak_memory_mib", "seconds", "seconds_and_memory_mib"]
 
 _SAMPLE_S = 0.03
-_SMALL_PARENT = """
-import resource, subprocess, sys, time
-started = time.perf_counter()
-done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
-print(time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-sys.exit(done.returncode)
-"""
+_TIMEOUT_S = 600.0
 
 
 def seconds(command: Sequence[str]) -> float:
@@ -31,15 +26,10 @@ def seconds(command: Sequence[str]) -> float:
 
 
 def seconds_and_memory_mib(command: Sequence[str]) -> tuple[float, float]:
-    """Wall time and greatest resident set of a command of one process, as the kernel counts it.
-
-    A small process starts it: the kernel counts the pages of a parent too, up to the start.
-    """
-    line = [sys.executable, "-I", "-c", _SMALL_PARENT, *command]
-    done = subprocess.run(line, capture_output=True, check=False, text=True)
-    _require_success(command, done.returncode, done.stderr.encode())
-    elapsed, memory_kib = map(float, done.stdout.split())
-    return elapsed, memory_kib / 1024
+    """Wall time and greatest resident set of a command of one process, as the kernel counts it."""
+    done, cost = run_measured(command, os.environ, _TIMEOUT_S)
+    _require_success(command, done.returncode, done.stderr)
+    return cost.wall_s, cost.peak_bytes / (1 << 20)
 
 
 def peak_memory_mib(command: Sequence[str]) -> float:

@@ -16,22 +16,26 @@ from dataclasses import dataclass
 __all__ = ["Cost", "run_measured"]
 
 _SMALL_PARENT = """
-import json, resource, subprocess, sys
+import json, resource, subprocess, sys, time
 place, *command = sys.argv[1:]
+started = time.perf_counter()
 exit_code = subprocess.run(command).returncode
+wall_s = time.perf_counter() - started
 usage = resource.getrusage(resource.RUSAGE_CHILDREN)
 with open(place, "w") as file:
-    json.dump([usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024], file)
+    json.dump([usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, wall_s], file)
 sys.exit(exit_code if exit_code >= 0 else 128 - exit_code)
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Processor time of a command and its children, and peak memory of the largest of them."""
+    """Processor time of a command and its children, peak memory of the largest of them, and how
+    long it took."""
 
     cpu_s: float
     peak_bytes: int
+    wall_s: float
 
 
 def run_measured(

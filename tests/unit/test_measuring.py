@@ -41,3 +41,9 @@ def test_results_are_those_of_the_command() -> None:
     program = "import sys; print('out'); sys.stderr.write('err'); sys.exit(3)"
     done, _ = run_measured(python(program), os.environ, _TIMEOUT_S)
     assert (done.returncode, done.stdout, done.stderr) == (3, b"out\n", b"err")
+
+
+def test_time_is_that_of_the_command() -> None:
+    _, cost = run_measured(python("import time; time.sleep(0.5)"), os.environ, _TIMEOUT_S)
+    assert cost.wall_s >= 0.5
+    assert cost.cpu_s < cost.wall_s
